@@ -1,0 +1,1 @@
+"""Text gets meaning: entities, relations, topics."""

@@ -1,0 +1,1 @@
+"""The hub: tables, ledger, flow, dedup, search and the command line."""

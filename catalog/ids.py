@@ -1,0 +1,45 @@
+"""Identifiers: SHA-256 over length-prefixed parts, so that no two different part lists collide by concatenation."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+
+
+def make_id(*parts: str) -> str:
+    """Return H(parts…): the first 32 hex digits of SHA-256 over each part's UTF-8 length (8 bytes) and bytes."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass")
+        digest.update(len(data).to_bytes(8, "big"))
+        digest.update(data)
+    return digest.hexdigest()[:32]
+
+
+def page_id(url: str, payload_sha256: str) -> str:
+    """Identify one payload of one canonical URL."""
+    return make_id("page", url, payload_sha256)
+
+
+def document_id(url: str, text_sha256: str) -> str:
+    """Identify one text of one canonical URL."""
+    return make_id("document", url, text_sha256)
+
+
+def example_id(document: str, media: Iterable[str], template: str) -> str:
+    """Identify one fused sample by its document, its media (in any order) and its template."""
+    return make_id("example", document, *sorted(media), template)
+
+
+def batch_id(stage: str, recipe: str, inputs: Iterable[str]) -> str:
+    """Identify the one output batch of a stage under a recipe for its input batches (in any order)."""
+    return make_id("batch", stage, recipe, *sorted(inputs))
+
+
+def text_sha256(text: str) -> str:
+    """Return the SHA-256 hex digest of a text's UTF-8 bytes."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def settings_hash(settings: Mapping[str, object]) -> str:
+    """Hash JSON-able settings, independent of key order."""
+    return make_id("settings", json.dumps(settings, sort_keys=True, ensure_ascii=False, default=str))

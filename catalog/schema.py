@@ -1,0 +1,172 @@
+"""Every table that crosses a border, declared once in Arrow."""
+
+from enum import StrEnum
+
+import pyarrow as pa
+
+STRING = pa.string()
+INT = pa.int64()
+FLOAT = pa.float64()
+TIME = pa.timestamp("us", tz="UTC")
+VECTOR = pa.list_(pa.float32())
+
+
+class Reason(StrEnum):
+    """Why a stage turned a record away."""
+
+    # crawl
+    BAD_URL = "bad_url"
+    BLOCKED_ADDRESS = "blocked_address"
+    ROBOTS_DENIED = "robots_denied"
+    ROBOTS_UNREACHABLE = "robots_unreachable"
+    OFF_SCOPE = "off_scope"
+    TOO_DEEP = "too_deep"
+    PAGE_LIMIT = "page_limit"
+    TRAP = "trap"
+    UNREACHABLE = "unreachable"
+    TIMEOUT = "timeout"
+    NOT_FOUND = "not_found"
+    CLIENT_ERROR = "client_error"
+    SERVER_ERROR = "server_error"
+    REDIRECT_LOOP = "redirect_loop"
+    BAD_RESPONSE = "bad_response"
+    TOO_LARGE = "too_large"
+    WRONG_TYPE = "wrong_type"
+    NOAI = "noai"
+    # extract
+    EMPTY_TEXT = "empty_text"
+    EXTRACTOR_FAILED = "extractor_failed"
+    TOO_SHORT = "too_short"
+    LOW_QUALITY = "low_quality"
+    WRONG_LANGUAGE = "wrong_language"
+    # embed, transcribe, annotate
+    DECODE_ERROR = "decode_error"
+    UNSUPPORTED_FORMAT = "unsupported_format"
+    TOO_MANY_PIXELS = "too_many_pixels"
+    TOO_LONG = "too_long"
+    MISSING_PAYLOAD = "missing_payload"
+    NO_MODEL = "no_model"
+
+
+def _struct(**fields: pa.DataType) -> pa.StructType:
+    return pa.struct(list(fields.items()))
+
+
+def _table(**fields: pa.DataType) -> pa.Schema:
+    return pa.schema([("batch_id", STRING), *fields.items()])
+
+
+LOCATOR = {"warc_path": STRING, "warc_offset": INT, "warc_length": INT}
+COUNTS = {"num_in": INT, "num_processed": INT, "num_rejected": INT, "num_reused": INT, "num_skipped": INT}
+
+WORD = _struct(start=FLOAT, end=FLOAT, word=STRING, probability=FLOAT)
+SEGMENT = _struct(
+    start=FLOAT, end=FLOAT, text=STRING, avg_logprob=FLOAT, no_speech_prob=FLOAT, compression_ratio=FLOAT,
+    words=pa.list_(WORD),
+)
+BLOCK = _struct(kind=STRING, level=INT, order=INT, start=INT, end=INT)
+MEDIA_REFERENCE = _struct(url=STRING, kind=STRING, alt=STRING, caption=STRING, block=INT)
+ENTITY = _struct(start=INT, end=INT, label=STRING, text=STRING, score=FLOAT)
+RELATION = _struct(label=STRING, head=INT, tail=INT, start=INT, end=INT, score=FLOAT)
+SCORED = _struct(label=STRING, score=FLOAT)
+EXAMPLE_SEGMENT = _struct(kind=STRING, ref_id=STRING, block=INT, start=INT, end=INT, text=STRING)
+
+BATCHES = pa.schema(
+    [
+        ("seq", INT),
+        ("kind", STRING),  # publish | activate | revoke | tag
+        ("batch_id", STRING),
+        ("stage", STRING),
+        ("settings_hash", STRING),  # of the stage and of every stage before it: its recipe
+        ("settings", STRING),  # JSON, for people
+        ("inputs", pa.list_(_struct(batch_id=STRING, **COUNTS))),
+        ("origins", pa.list_(STRING)),  # the origin batches that these rows descend from
+        ("targets", pa.list_(STRING)),  # revoke and activate: the batches meant
+        ("name", STRING),  # tag
+        ("outputs", pa.list_(_struct(table=STRING, rows=INT))),
+        ("rejects", pa.list_(_struct(reason=STRING, rows=INT))),
+        ("code_version", STRING),
+        ("time", TIME),
+    ]
+)
+
+TABLES: dict[str, pa.Schema] = {
+    "pages": _table(
+        page_id=STRING, url=STRING, source=STRING, source_class=STRING, depth=INT, referrer=STRING,
+        fetched_at=TIME, status=INT, reason=STRING, content_type=STRING, num_bytes=INT, payload_sha256=STRING,
+        robots_rule=STRING, rights=STRING, licence=STRING, **LOCATOR,
+    ),
+    "documents": _table(
+        document_id=STRING, page_id=STRING, url=STRING, source=STRING, source_class=STRING, fetched_at=TIME,
+        title=STRING, author=STRING, date=STRING, language=STRING, language_score=FLOAT, text=STRING,
+        text_sha256=STRING, analysis_text=STRING, quality=_struct(num_chars=INT, num_words=INT, score=FLOAT),
+        blocks=pa.list_(BLOCK), media=pa.list_(MEDIA_REFERENCE), licence=STRING, rights=STRING,
+    ),
+    "media": _table(
+        media_id=STRING, page_id=STRING, url=STRING, kind=STRING, content_type=STRING, num_bytes=INT,
+        fetched_at=TIME, licence=STRING, rights=STRING, **LOCATOR,
+    ),
+    "image_features": _table(
+        media_id=STRING, width=INT, height=INT, phash=STRING, vector=VECTOR, tags=pa.list_(SCORED), caption=STRING,
+        model=STRING, revision=STRING,
+    ),
+    "image_patches": _table(media_id=STRING, data=pa.binary(), shape=pa.list_(INT), model=STRING, revision=STRING),
+    "thumbnails": _table(media_id=STRING, webp=pa.binary(), width=INT, height=INT),
+    "text_features": _table(document_id=STRING, vector=VECTOR, model=STRING, revision=STRING),
+    "transcripts": _table(
+        media_id=STRING, duration=FLOAT, text=STRING, language=STRING, language_probability=FLOAT,
+        segments=pa.list_(SEGMENT), backend=STRING, model=STRING, revision=STRING,
+    ),
+    "audio_states": _table(media_id=STRING, data=pa.binary(), shape=pa.list_(INT), model=STRING, revision=STRING),
+    "annotations": _table(
+        subject_id=STRING, subject_kind=STRING, entities=pa.list_(ENTITY), relations=pa.list_(RELATION),
+        topics=pa.list_(SCORED), annotator=STRING, version=STRING,
+    ),
+    "duplicates": _table(
+        record_id=STRING, record_batch=STRING, kept_id=STRING, kept_batch=STRING, kind=STRING, score=FLOAT,
+        threshold=FLOAT, method=STRING,
+    ),
+    "examples": _table(
+        example_id=STRING, document_id=STRING, document_batch=STRING, url=STRING, segments=pa.list_(EXAMPLE_SEGMENT),
+        text=STRING, split=STRING, cluster_id=STRING, change=STRING, template=STRING, source=STRING,
+        source_class=STRING, language=STRING, licence=STRING, fetched_at=TIME,
+    ),
+    "rejects": _table(stage=STRING, record_id=STRING, url=STRING, reason=STRING, detail=STRING),
+    "tombstones": _table(tombstone_id=STRING, subject=STRING, subject_kind=STRING, reason=STRING, who=STRING, time=TIME),
+    "reviews": _table(
+        review_id=STRING, subject_id=STRING, verdict=STRING, labels=STRING, comment=STRING, who=STRING, time=TIME
+    ),
+    "feedback": _table(
+        feedback_id=STRING, prompt=STRING, output=STRING, rating=FLOAT, comment=STRING, correction=STRING,
+        model_version=STRING, who=STRING, time=TIME,
+    ),
+}
+
+# The column that identifies a row among its batch; shards are sorted by it.
+ROW_ID: dict[str, str] = {
+    "pages": "page_id", "documents": "document_id", "media": "media_id", "image_features": "media_id",
+    "image_patches": "media_id", "thumbnails": "media_id", "text_features": "document_id", "transcripts": "media_id",
+    "audio_states": "media_id", "annotations": "subject_id", "duplicates": "record_id", "examples": "example_id",
+    "rejects": "record_id", "tombstones": "tombstone_id", "reviews": "review_id", "feedback": "feedback_id",
+}  # fmt: skip
+
+# Columns with point lookups in the key index.
+KEYS: dict[str, tuple[str, ...]] = {
+    "pages": ("page_id", "url"), "documents": ("document_id", "url", "page_id", "text_sha256"),
+    "media": ("media_id", "url"), "image_features": ("media_id",), "thumbnails": ("media_id",),
+    "text_features": ("document_id",), "transcripts": ("media_id",), "annotations": ("subject_id",),
+    "duplicates": ("record_id", "kept_id"), "examples": ("example_id", "document_id", "url"),
+    "rejects": ("record_id", "url"),
+}  # fmt: skip
+
+
+def rejects(stage: str, rows: list[dict[str, str | None]]) -> pa.Table:
+    """Build the `rejects` table (without batch_id) from rows of record_id, url, reason and detail."""
+    schema = body("rejects")
+    return pa.Table.from_pylist([{"stage": stage, **row} for row in rows], schema=schema)
+
+
+def body(table: str) -> pa.Schema:
+    """Return a table's schema as a stage's worker fills it: all columns but batch_id, which publishing adds."""
+    schema = TABLES[table]
+    return schema.remove(schema.get_field_index("batch_id"))

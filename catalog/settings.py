@@ -1,0 +1,196 @@
+"""Settings: typed, frozen, unknown keys refused; every message names the file and the field."""
+
+import difflib
+import json
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from catalog.errors import ConfigError
+
+SettingsT = TypeVar("SettingsT", bound="Settings")
+
+
+class Settings(BaseModel):
+    """Immutable settings; an unknown key is an error, never ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def parse(cls, given: Mapping[str, Any], where: str) -> Self:
+        """Validate `given`; raise ConfigError naming `where` and each wrong field."""
+        try:
+            return cls.model_validate(dict(given))
+        except ValidationError as error:
+            raise ConfigError(f"{where}: {'; '.join(_problem(cls, item) for item in error.errors())}") from error
+
+
+class Resources(Settings):
+    """What one stage may use; stated here, never probed inside a stage."""
+
+    workers: int = Field(1, ge=1)
+    cpus: float = Field(1.0, ge=0)
+    gpus: float = Field(0.0, ge=0)
+    batch_size: int = Field(32, ge=1)
+    stall_seconds: float = Field(900.0, gt=0)
+
+
+class Models(Settings):
+    """Which model each task uses: a local path, the name of a packaged model, or a hub name."""
+
+    clip: str = "ViT-B-32/laion2b_s34b_b79k"
+    whisper: str = "base"
+    text: str = "all-MiniLM-L6-v2"
+    spacy: str = "en_core_web_sm"
+    lm: str = "HuggingFaceTB/SmolLM2-135M-Instruct"
+
+
+OFFLINE_MODELS = Models(
+    clip="tiny_clip",
+    whisper="tiny.en",
+    text="all-MiniLM-L6-v2",
+    spacy="en_core_web_sm",
+    lm="HuggingFaceTB/SmolLM2-135M-Instruct",
+)
+
+StageName = Literal["crawl", "extract", "embed", "transcribe", "annotate", "dedup", "fuse", "train"]
+
+
+class CatalogSettings(Settings):
+    """Where headrace lives and what runs it."""
+
+    root: Path = Path(".headrace")
+    warehouse: str | None = None
+    catalog: dict[str, str] = {}
+    engine: Literal["auto", "local", "ray"] = "auto"
+    ray_address: str | None = None
+    models: Models = Models()
+    stages: tuple[StageName, ...] = ("crawl", "extract", "embed", "transcribe", "annotate", "dedup", "fuse", "train")
+    resources: dict[StageName, Resources] = {}
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _named_set(cls, value: object) -> object:
+        if value == "offline":
+            return OFFLINE_MODELS
+        if isinstance(value, str):
+            raise ValueError(f"'{value}' is not a set of models; write offline, or a mapping of clip, whisper, text, spacy, lm")
+        return value
+
+
+class Config:
+    """One configuration file, split into the sections that each package owns."""
+
+    def __init__(self, given: Mapping[str, Any], where: str = "configuration") -> None:
+        self.where = where
+        self.given = _expand(dict(given), where)
+        self._sections = {model: _parse_owned(model, self.given, where) for model in section_models()}
+
+    @classmethod
+    def load(cls, path: Path, **overrides: object) -> "Config":
+        """Read a YAML or JSON file; overrides that are not None win over it."""
+        given = read_mapping(path)
+        merged = given | {key: value for key, value in overrides.items() if value is not None}
+        return cls(merged, where=str(path))
+
+    def section(self, model: type[SettingsT]) -> SettingsT:
+        """Return the validated settings of one package."""
+        section = self._sections[model]
+        assert isinstance(section, model)
+        return section
+
+    @property
+    def catalog(self) -> CatalogSettings:
+        """The hub's own settings."""
+        return self.section(CatalogSettings)
+
+    def resources(self, stage: StageName, default: Resources) -> Resources:
+        """What `stage` may use: the configured resources, else its default."""
+        return self.catalog.resources.get(stage, default)
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Read one YAML or JSON mapping; raise ConfigError naming the file and the line."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file; write one or pass another path (see configs/quickstart.yaml)") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    try:
+        given = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path}: line {error.lineno}: not JSON: {error.msg}") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f"line {mark.line + 1}: " if mark else ""
+        raise ConfigError(f"{path}: {line}not YAML: {getattr(error, 'problem', None) or error}") from error
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise ConfigError(f"{path}: expected a mapping of settings, found {type(given).__name__}")
+    return {str(key): value for key, value in given.items()}
+
+
+@cache
+def section_models() -> tuple[type[Settings], ...]:
+    """Return the settings classes of the hub and of every installed package that registers one."""
+    found = (point.load() for point in sorted(entry_points(group="headrace.settings"), key=lambda point: point.name))
+    return (CatalogSettings, *found)
+
+
+def _owners() -> dict[str, type[Settings]]:
+    return {key: model for model in section_models() for key in model.model_fields}
+
+
+def _expand(given: dict[str, Any], where: str) -> dict[str, Any]:
+    """Refuse unknown keys; wrap a file whose keys all belong to one section as that section."""
+    owners = _owners()
+    unknown = [key for key in given if key not in owners]
+    if not unknown:
+        return given
+    sections = {name: field for name, field in _section_fields().items() if given.keys() <= field}
+    if len(sections) == 1:
+        return {next(iter(sections)): given}
+    key = unknown[0]
+    close = difflib.get_close_matches(key, [*owners, *(name for fields in _section_fields().values() for name in fields)], 1)
+    hint = f"; did you mean '{close[0]}'?" if close else f"; known keys: {', '.join(sorted(owners))}"
+    raise ConfigError(f"{where}: unknown setting '{key}'{hint}")
+
+
+def _section_fields() -> dict[str, set[str]]:
+    """Return, for each top-level key whose value is itself a Settings class, the keys that it accepts."""
+    fields: dict[str, set[str]] = {}
+    for model in section_models():
+        for name, field in model.model_fields.items():
+            kind = field.annotation
+            if isinstance(kind, type) and issubclass(kind, Settings):
+                aliases = {str(f.alias) for f in kind.model_fields.values() if f.alias}
+                fields[name] = set(kind.model_fields) | aliases
+    return fields
+
+
+def _parse_owned(model: type[Settings], given: Mapping[str, Any], where: str) -> Settings:
+    return model.parse({key: value for key, value in given.items() if key in model.model_fields}, where)
+
+
+def _problem(model: type[Settings], item: Any) -> str:
+    field = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        known = _fields_at(model, item["loc"][:-1])
+        close = difflib.get_close_matches(str(item["loc"][-1]), known, 1)
+        return f"unknown setting '{field}'" + (f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(known)}")
+    return f"{field}: {item['msg'].removeprefix('Value error, ')} (given: {item['input']!r})"
+
+
+def _fields_at(model: type[Settings], path: tuple[Any, ...]) -> list[str]:
+    kind: Any = model
+    for part in path:
+        field = kind.model_fields.get(part) if isinstance(kind, type) and issubclass(kind, Settings) else None
+        kind = field.annotation if field else None
+    return sorted(kind.model_fields) if isinstance(kind, type) and issubclass(kind, Settings) else []

@@ -1,0 +1,45 @@
+"""What a stage is: a name, what it reads, what it writes, and which settings change its results."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from catalog.home import Home
+    from catalog.settings import Config
+
+# A worker turns one part of a batch (rows sorted by id) into rows by table name, `rejects` among them.
+# Every input row either contributes output rows or has exactly one row in `rejects` (matched by record_id).
+Worker: TypeAlias = Callable[[pa.Table], Mapping[str, pa.Table]]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One table-to-table job, as the hub sees it; each package's job.py declares its own."""
+
+    name: str
+    reads: tuple[str, ...]  # the stages whose batches it consumes; empty for an origin
+    tables: tuple[str, ...]  # the tables it writes, without `rejects`, which every stage may write
+    result_version: int  # raised by hand when the code changes results
+    settings: Callable[["Config"], Mapping[str, object]]  # only those that change results
+    run: Callable[["Home", "Config"], "StageReport"]
+    joins: bool = False  # consumes many input batches at once
+
+
+@dataclass
+class StageReport:
+    """What one run of a stage did, for people and for --json."""
+
+    stage: str
+    batches: int = 0
+    num_in: int = 0
+    num_processed: int = 0
+    num_rejected: int = 0
+    num_reused: int = 0
+    num_skipped: int = 0
+    outputs: dict[str, int] = field(default_factory=dict)
+    rejects: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)

@@ -1,0 +1,1 @@
+"""Sound and sight become data: image, speech and text features, and fusing."""

@@ -1,0 +1,1 @@
+"""The wheel: continual fine-tuning, evaluation and model versions."""
