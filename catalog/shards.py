@@ -1,0 +1,158 @@
+"""Shards: part k of a batch is rows k·n … (k+1)·n of its id-sorted input, and its files are the only record of its being done.
+
+A part's outputs are written first, its `rejects` shard last, even when empty. That shard's Parquet metadata names the
+part's other shards and the hash of the input ids, so a resumed job sees which parts are whole and for which input.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from catalog import failpoint, files
+from catalog.ids import make_id
+from catalog.schema import ROW_ID, TABLES
+from catalog.stage import Worker
+
+MANIFEST = b"headrace.part"
+ROW_GROUP = 50_000
+
+
+@dataclass(frozen=True)
+class PartKey:
+    """Which part of which batch, and of which input rows."""
+
+    batch_id: str
+    index: int
+    num_rows: int
+    input_hash: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """One unit of work and of retry."""
+
+    key: PartKey
+    rows: pa.Table
+
+
+@dataclass(frozen=True)
+class DonePart:
+    """A part whose shards are on disk: rows and shard URL by table, rejected rows by reason."""
+
+    key: PartKey
+    shards: Mapping[str, str]
+    rows: Mapping[str, int]
+    rejects: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class ShardWriter:
+    """What a worker process needs to write parts of one stage."""
+
+    warehouse: str
+    tables: tuple[str, ...]
+    row_id: str
+
+    def run(self, part: Part, work: Worker) -> DonePart:
+        """Work on a part and write its shards, `rejects` last."""
+        outputs = work(part.rows)
+        self._check(part, outputs)
+        return write_part(self.warehouse, part.key, outputs, self.tables)
+
+    def _check(self, part: Part, outputs: Mapping[str, pa.Table]) -> None:
+        unknown = set(outputs) - {*self.tables, "rejects"}
+        assert not unknown, f"worker wrote undeclared tables {sorted(unknown)}"
+        if "rejects" in outputs:
+            rejected = outputs["rejects"]["record_id"].to_pylist()
+            strays = set(rejected) - set(part.rows[self.row_id].to_pylist())
+            assert not strays, f"rejects name records that were not in the part: {sorted(strays)[:3]}"
+            assert len(set(rejected)) == len(rejected), "a record was rejected twice"
+
+
+def cut(batch_id: str, rows: pa.Table, row_id: str, part_rows: int) -> Iterator[Part]:
+    """Sort rows by id and cut them into parts of `part_rows`; an empty table has one empty part."""
+    rows = rows.sort_by(row_id)
+    for index in range(max(1, -(-rows.num_rows // part_rows))):
+        piece = rows.slice(index * part_rows, part_rows)
+        ids = piece[row_id].to_pylist()
+        assert len(set(ids)) == len(ids), f"row ids of a plan must be unique ({row_id})"
+        yield Part(PartKey(batch_id, index, piece.num_rows, make_id("part", *ids)), piece)
+
+
+def write_part(warehouse: str, key: PartKey, outputs: Mapping[str, pa.Table], tables: tuple[str, ...]) -> DonePart:
+    """Write one part's output tables as shards; rows get their batch_id and are sorted by id."""
+    shards: dict[str, str] = {}
+    counts: dict[str, int] = {}
+    for table in tables:
+        rows = outputs.get(table)
+        if rows is None or rows.num_rows == 0:
+            continue
+        shards[table] = _write(warehouse, table, key, conform(table, rows, key.batch_id), None)
+        counts[table] = rows.num_rows
+        failpoint.reach("shard")
+    rejected = outputs.get("rejects")
+    rejects = conform("rejects", rejected if rejected is not None else TABLES["rejects"].empty_table(), key.batch_id)
+    reasons = reason_counts(rejects)
+    manifest = {"input": key.input_hash, "num_in": key.num_rows, "shards": shards, "rows": counts, "rejects": reasons}
+    last = _write(warehouse, "rejects", key, rejects, manifest)
+    failpoint.reach("part")
+    return DonePart(key, shards | ({"rejects": last} if rejects.num_rows else {}), counts, reasons)
+
+
+def conform(table: str, rows: pa.Table, batch_id: str) -> pa.Table:
+    """Give rows their batch_id and the declared schema, sorted by the table's row id."""
+    schema = TABLES[table]
+    columns = {name: rows[name] for name in rows.column_names if name != "batch_id"}
+    unknown = set(columns) - set(schema.names)
+    assert not unknown, f"{table}: undeclared columns {sorted(unknown)}"
+    missing = {f.name: pa.nulls(rows.num_rows, f.type) for f in schema if f.name not in columns and f.name != "batch_id"}
+    full = {**columns, **missing, "batch_id": pa.array([batch_id] * rows.num_rows, pa.string())}
+    return pa.table({name: full[name] for name in schema.names}).cast(schema).sort_by(ROW_ID[table])
+
+
+def reason_counts(rejects: pa.Table) -> dict[str, int]:
+    """Count rejected rows by reason."""
+    return {item["values"]: item["counts"] for item in rejects["reason"].value_counts().to_pylist()}
+
+
+def find_done(warehouse: str, batch_id: str) -> Callable[[PartKey], DonePart | None]:
+    """List a batch's shards once and return a function that finds the finished shards of a part, if it is whole."""
+    url = files.join(warehouse, "data", "rejects", batch_id)
+    names = files.list_names(url)
+
+    def find(key: PartKey) -> DonePart | None:
+        for name in (name for name in names if name.startswith(f"{key.index:06d}-")):
+            done = _read_manifest(key, files.join(url, name))
+            if done is not None:
+                return done
+        return None
+
+    return find
+
+
+def _read_manifest(key: PartKey, url: str) -> DonePart | None:
+    fs, path = files.open_fs(url)
+    with fs.open(path, "rb") as file:
+        metadata = pq.read_metadata(file)
+    manifest = json.loads((metadata.metadata or {}).get(MANIFEST, b"{}"))
+    if manifest.get("input") != key.input_hash:
+        return None  # written for other rows, before the plan changed
+    shards = dict(manifest["shards"]) | ({"rejects": url} if metadata.num_rows else {})
+    return DonePart(key, shards, manifest["rows"], manifest["rejects"])
+
+
+def _write(warehouse: str, table: str, key: PartKey, rows: pa.Table, manifest: object) -> str:
+    if manifest is not None:
+        rows = rows.replace_schema_metadata({MANIFEST: json.dumps(manifest, sort_keys=True).encode()})
+    sink = io.BytesIO()
+    pq.write_table(rows, sink, compression="zstd", row_group_size=ROW_GROUP)
+    data = sink.getvalue()
+    name = f"{key.index:06d}-{hashlib.sha256(data).hexdigest()[:16]}.parquet"
+    url = files.join(warehouse, "data", table, key.batch_id, name)
+    files.write_new(url, data)
+    return url
