@@ -74,7 +74,7 @@ def _run_local(job: Job, parts: Iterable[Part], worker: Worker) -> Iterator[Done
         yield done
 
 
-class _stall_alarm:  # noqa: N801 — used as a context manager
+class _stall_alarm:
     """Interrupt this process's main thread if one part takes longer than the stage's stall limit."""
 
     def __init__(self, job: Job, part: Part) -> None:
@@ -147,7 +147,11 @@ def preflight(stage: str, resources: Resources, have: dict[str, float]) -> None:
         if each * resources.workers <= total:
             continue
         fits = int(total // each)
-        change = f"set resources.{stage}.workers to {fits}" if fits else f"set resources.{stage}.{field} to {total:g} or less"
+        change = (
+            f"set resources.{stage}.workers to {fits}"
+            if fits
+            else f"set resources.{stage}.{field} to {total:g} or less"
+        )
         raise PlanInfeasible(
             f"{stage}: {resources.workers} worker(s) of {each:g} {unit} each need {each * resources.workers:g} {unit}, "
             f"the cluster has {total:g}; {change}, or add nodes"
@@ -178,8 +182,9 @@ def _run_ray(job: Job, parts: Sequence[Part], address: str | None) -> Iterator[D
     import ray
 
     start_ray(address)
-    preflight(job.stage, job.resources, ray.cluster_resources())
-    dataset = ray.data.from_arrow_refs([ray.put(_block(part)) for part in parts])
+    preflight(job.stage, job.resources, _cluster())
+    blocks: list[Any] = [ray.put(_block(part)) for part in parts]
+    dataset = ray.data.from_arrow_refs(blocks)
     results = dataset.map_batches(
         _RayWorker,
         fn_constructor_args=(job.make_worker, job.writer),
@@ -193,6 +198,13 @@ def _run_ray(job: Job, parts: Sequence[Part], address: str | None) -> Iterator[D
     for row in _watched(job, results):
         done = json.loads(row)
         yield DonePart(PartKey(**done.pop("key")), **done)
+
+
+def _cluster() -> dict[str, float]:
+    import ray
+
+    resources: Any = ray.cluster_resources  # untyped upstream
+    return dict(resources())
 
 
 def _block(part: Part) -> pa.Table:
@@ -212,7 +224,8 @@ def _watched(job: Job, results: "Dataset") -> Iterator[str]:
     def pull() -> None:
         try:
             for batch in results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-                for row in batch["done"].to_pylist():
+                rows: Any = batch["done"]
+                for row in rows.to_pylist():
                     arrived.put(row)
         except Exception as error:  # noqa: BLE001 — carried to the caller's thread and raised there
             arrived.put(error)

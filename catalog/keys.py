@@ -111,7 +111,9 @@ def take(url: str, rows: Sequence[int], columns: Sequence[str], table: str) -> p
             if starts[group] <= row < starts[group] + sizes[group]
         ]
     picked = data.take(local)
-    full = {name: picked[name] if name in present else pa.nulls(len(local), schema.field(name).type) for name in columns}
+    full = {
+        name: picked[name] if name in present else pa.nulls(len(local), schema.field(name).type) for name in columns
+    }
     return pa.table(full).cast(schema)
 
 

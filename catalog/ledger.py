@@ -18,7 +18,7 @@ COMPACT_FILES = 200  # rewrite the ledger's one-row files into one when there ar
 
 
 @dataclass(frozen=True)
-class Input:
+class InputCounts:
     """How one input batch was accounted for: in = processed + rejected + reused + skipped."""
 
     batch_id: str
@@ -40,7 +40,7 @@ class Row:
     batch_id: str = ""
     settings_hash: str = ""
     settings: str = "{}"
-    inputs: tuple[Input, ...] = ()
+    inputs: tuple[InputCounts, ...] = ()
     origins: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
     name: str = ""
@@ -74,13 +74,15 @@ class State:
     @cached_property
     def activated(self) -> dict[tuple[str, str], int]:
         """The last activation of each (stage, recipe), as its seq."""
-        return {(row.stage, row.settings_hash): row.seq for row in self.rows if row.kind == "activate" and row.settings_hash}
+        return {
+            (row.stage, row.settings_hash): row.seq for row in self.rows if row.kind == "activate" and row.settings_hash
+        }
 
     @cached_property
     def live(self) -> dict[str, Row]:
-        """The batches that readers see: per (stage, origin) those of the most recently activated recipe that published.
+        """The batches that readers see: per (stage, origin), those of the most recently activated recipe that published.
 
-        A stage and origin whose newest recipe has not published yet keeps the one before, so no settings change leaves a hole.
+        Where the newest recipe has not published yet the one before stays, so no settings change leaves a hole.
         """
         best: dict[tuple[str, str], int] = defaultdict(lambda: -1)
         candidates = [row for row in self.published.values() if row.batch_id not in self.revoked]
@@ -100,7 +102,7 @@ class State:
         return max(ours)[1] if ours else None
 
     def consumed(self, stage: str, recipe: str | None) -> set[str]:
-        """Return the input batches that a stage has consumed under a recipe; None: under any, revoked batches excepted."""
+        """Return the inputs that a stage has consumed under a recipe (None: under any, revoked batches excepted)."""
         return {
             item.batch_id
             for row in self.published.values()
@@ -118,12 +120,12 @@ class Ledger:
         self._table = store.load("batches")
         self._by_file: dict[str, list[Row]] = {}
         self._state: State | None = None
+        self._read_at = ""  # the metadata file that the state was read from; our own appends move the handle too
 
     def refresh(self) -> State:
         """Read the rows that were appended since the last call."""
-        before = self._table.metadata_location
         self._table.refresh()
-        if self._state is not None and self._table.metadata_location == before:
+        if self._state is not None and self._table.metadata_location == self._read_at:
             return self._state
         urls = self._store.plan(self._table, None)
         new = [url for url in urls if url not in self._by_file]
@@ -131,6 +133,7 @@ class Ledger:
         for url in new:
             self._by_file[url] = _rows(self._store.dataset([url], BATCHES).to_table())
         self._state = State(row for rows in self._by_file.values() for row in rows)
+        self._read_at = self._table.metadata_location
         return self._state
 
     def append(self, propose: Callable[[State], Iterable[Row]]) -> list[Row]:
@@ -147,7 +150,7 @@ class Ledger:
             else:
                 self._table.append(to_table(proposed))
             failpoint.reach("after-ledger")
-            self._store._expire(self._table)
+            self._store.expire(self._table)
             return proposed
 
         return committing(attempt, "the ledger")
@@ -183,7 +186,7 @@ def _rows(table: pa.Table) -> list[Row]:
         Row(
             **{
                 **record,
-                "inputs": tuple(Input(**item) for item in record["inputs"] or ()),
+                "inputs": tuple(InputCounts(**item) for item in record["inputs"] or ()),
                 "origins": tuple(record["origins"] or ()),
                 "targets": tuple(record["targets"] or ()),
                 "outputs": {item["table"]: item["rows"] for item in record["outputs"] or ()},
@@ -192,5 +195,3 @@ def _rows(table: pa.Table) -> list[Row]:
         )
         for record in table.to_pylist()
     ]
-
-

@@ -83,8 +83,7 @@ def resolve(task: Task, name: str) -> Weights:
     if local.exists():
         return Weights(task, name, local.resolve(), revision=f"local:{local.name}")
     if task == "clip" and name == "tiny_clip":
-        folder = examples_dir() / "tiny_clip"
-        return _verified(task, name, folder, {"tiny_clip.safetensors": TINY_CLIP_SHA256})
+        return _verified(task, name, examples_dir() / "tiny_clip", {"tiny_clip.safetensors": TINY_CLIP_SHA256})
     packaged = PACKAGED.get((task, name))
     folder = package_folder(packaged.package) if packaged else None
     if packaged and folder:
@@ -111,7 +110,9 @@ def _verified(task: Task, name: str, path: Path, sha256: dict[str, str]) -> Weig
         if not weights.is_file():
             raise ModelUnavailable(f"{name}: {weights} is missing; reinstall the package that ships it")
         if _sha256(weights, weights.stat().st_mtime_ns) != expected:
-            raise ModelUnavailable(f"{name}: {weights} does not match its pinned SHA-256; reinstall the package that ships it")
+            raise ModelUnavailable(
+                f"{name}: {weights} does not match its pinned SHA-256; reinstall the package that ships it"
+            )
     return Weights(task, name, path, revision=next(iter(sha256.values()))[:16])
 
 

@@ -79,7 +79,9 @@ class CatalogSettings(Settings):
         if value == "offline":
             return OFFLINE_MODELS
         if isinstance(value, str):
-            raise ValueError(f"'{value}' is not a set of models; write offline, or a mapping of clip, whisper, text, spacy, lm")
+            raise ValueError(
+                f"'{value}' is not a set of models; write offline, or a mapping of clip, whisper, text, spacy, lm"
+            )
         return value
 
 
@@ -88,6 +90,7 @@ class Config:
 
     def __init__(self, given: Mapping[str, Any], where: str = "configuration") -> None:
         self.where = where
+        self.recipes: dict[str, str] = {}  # memo of catalog.pipeline.recipe, which may have to ask for model weights
         self.given = _expand(dict(given), where)
         self._sections = {model: _parse_owned(model, self.given, where) for model in section_models()}
 
@@ -119,7 +122,9 @@ def read_mapping(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no such file; write one or pass another path (see configs/quickstart.yaml)") from error
+        raise ConfigError(
+            f"{path}: no such file; write one or pass another path (see configs/quickstart.yaml)"
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     try:
@@ -158,7 +163,9 @@ def _expand(given: dict[str, Any], where: str) -> dict[str, Any]:
     if len(sections) == 1:
         return {next(iter(sections)): given}
     key = unknown[0]
-    close = difflib.get_close_matches(key, [*owners, *(name for fields in _section_fields().values() for name in fields)], 1)
+    close = difflib.get_close_matches(
+        key, [*owners, *(name for fields in _section_fields().values() for name in fields)], 1
+    )
     hint = f"; did you mean '{close[0]}'?" if close else f"; known keys: {', '.join(sorted(owners))}"
     raise ConfigError(f"{where}: unknown setting '{key}'{hint}")
 
@@ -184,7 +191,9 @@ def _problem(model: type[Settings], item: Any) -> str:
     if item["type"] == "extra_forbidden":
         known = _fields_at(model, item["loc"][:-1])
         close = difflib.get_close_matches(str(item["loc"][-1]), known, 1)
-        return f"unknown setting '{field}'" + (f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(known)}")
+        return f"unknown setting '{field}'" + (
+            f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(known)}"
+        )
     return f"{field}: {item['msg'].removeprefix('Value error, ')} (given: {item['input']!r})"
 
 

@@ -1,4 +1,4 @@
-"""Shards: part k of a batch is rows k·n … (k+1)·n of its id-sorted input, and its files are the only record of its being done.
+"""Shards: part k of a batch is rows k·n … (k+1)·n of its id-sorted input; its files are the only record of its work.
 
 A part's outputs are written first, its `rejects` shard last, even when empty. That shard's Parquet metadata names the
 part's other shards and the hash of the input ids, so a resumed job sees which parts are whole and for which input.
@@ -30,6 +30,7 @@ class PartKey:
     index: int
     num_rows: int
     input_hash: str
+    row_id: str
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,6 @@ class ShardWriter:
 
     warehouse: str
     tables: tuple[str, ...]
-    row_id: str
 
     def run(self, part: Part, work: Worker) -> DonePart:
         """Work on a part and write its shards, `rejects` last."""
@@ -69,7 +69,7 @@ class ShardWriter:
         assert not unknown, f"worker wrote undeclared tables {sorted(unknown)}"
         if "rejects" in outputs:
             rejected = outputs["rejects"]["record_id"].to_pylist()
-            strays = set(rejected) - set(part.rows[self.row_id].to_pylist())
+            strays = set(rejected) - set(part.rows[part.key.row_id].to_pylist())
             assert not strays, f"rejects name records that were not in the part: {sorted(strays)[:3]}"
             assert len(set(rejected)) == len(rejected), "a record was rejected twice"
 
@@ -81,7 +81,7 @@ def cut(batch_id: str, rows: pa.Table, row_id: str, part_rows: int) -> Iterator[
         piece = rows.slice(index * part_rows, part_rows)
         ids = piece[row_id].to_pylist()
         assert len(set(ids)) == len(ids), f"row ids of a plan must be unique ({row_id})"
-        yield Part(PartKey(batch_id, index, piece.num_rows, make_id("part", *ids)), piece)
+        yield Part(PartKey(batch_id, index, piece.num_rows, make_id("part", *ids), row_id), piece)
 
 
 def write_part(warehouse: str, key: PartKey, outputs: Mapping[str, pa.Table], tables: tuple[str, ...]) -> DonePart:
@@ -110,7 +110,9 @@ def conform(table: str, rows: pa.Table, batch_id: str) -> pa.Table:
     columns = {name: rows[name] for name in rows.column_names if name != "batch_id"}
     unknown = set(columns) - set(schema.names)
     assert not unknown, f"{table}: undeclared columns {sorted(unknown)}"
-    missing = {f.name: pa.nulls(rows.num_rows, f.type) for f in schema if f.name not in columns and f.name != "batch_id"}
+    missing = {
+        f.name: pa.nulls(rows.num_rows, f.type) for f in schema if f.name not in columns and f.name != "batch_id"
+    }
     full = {**columns, **missing, "batch_id": pa.array([batch_id] * rows.num_rows, pa.string())}
     return pa.table({name: full[name] for name in schema.names}).cast(schema).sort_by(ROW_ID[table])
 

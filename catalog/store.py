@@ -1,5 +1,6 @@
 """The tables: Apache Iceberg through pyiceberg, opened, committed and planned; nothing here knows about stages."""
 
+import contextlib
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -9,9 +10,14 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.fs as pafs
+from pyiceberg import expressions
 from pyiceberg.catalog import Catalog, load_catalog
-from pyiceberg.exceptions import CommitFailedException, NamespaceAlreadyExistsError, NoSuchTableError, TableAlreadyExistsError
-from pyiceberg.expressions import AlwaysTrue, BooleanExpression, EqualTo, In
+from pyiceberg.exceptions import (
+    CommitFailedException,
+    NamespaceAlreadyExistsError,
+    NoSuchTableError,
+    TableAlreadyExistsError,
+)
 from pyiceberg.table import Table
 from sqlalchemy.exc import OperationalError
 
@@ -33,6 +39,8 @@ PROPERTIES = {
     "write.parquet.compression-codec": "zstd",
 }
 ResultT = TypeVar("ResultT")
+EqualTo: Any = expressions.EqualTo  # their pydantic signatures hide the positional arguments from mypy
+In: Any = expressions.In
 
 
 class Store:
@@ -50,14 +58,14 @@ class Store:
         try:
             self._catalog: Catalog = load_catalog("headrace", **self._properties)
         except (OperationalError, OSError) as error:
-            raise InputError(f"{root}: the catalog cannot be opened: {error}; check that the folder is writable") from error
+            raise InputError(
+                f"{root}: the catalog cannot be opened: {error}; check that the folder is writable"
+            ) from error
 
     def create(self) -> None:
         """Create the namespace and every table that is missing; add columns that older tables lack."""
-        try:
+        with contextlib.suppress(NamespaceAlreadyExistsError):
             self._catalog.create_namespace(NAMESPACE)
-        except NamespaceAlreadyExistsError:
-            pass
         for name, schema in {"batches": BATCHES, **TABLES}.items():
             try:
                 table = self._catalog.load_table((NAMESPACE, name))
@@ -70,10 +78,8 @@ class Store:
 
     def _create_table(self, name: str, schema: pa.Schema) -> None:
         location = files.join(str(self._properties["warehouse"]), "tables", name)
-        try:
+        with contextlib.suppress(TableAlreadyExistsError):
             self._catalog.create_table((NAMESPACE, name), schema=schema, location=location, properties=PROPERTIES)
-        except TableAlreadyExistsError:
-            pass
 
     def load(self, name: str) -> Table:
         """Return the table as it is now; the handle stays at this snapshot until refreshed."""
@@ -93,17 +99,17 @@ class Store:
             failpoint.reach("before-add")
             table.add_files(list(urls), check_duplicate_files=False)
             failpoint.reach("after-add")
-            self._expire(table)
+            self.expire(table)
             return True
 
         return committing(attempt, f"table {name}")
 
-    def _expire(self, table: Table) -> None:
+    def expire(self, table: Table) -> None:
         snapshots = sorted(table.snapshots(), key=lambda snapshot: snapshot.timestamp_ms)
         if len(snapshots) <= MOST_SNAPSHOTS:
             return
-        current = table.current_snapshot()
-        old = [s.snapshot_id for s in snapshots[:-KEEP_SNAPSHOTS] if not current or s.snapshot_id != current.snapshot_id]
+        current = {ref.snapshot_id for ref in table.metadata.refs.values()}
+        old = [one.snapshot_id for one in snapshots[:-KEEP_SNAPSHOTS] if one.snapshot_id not in current]
         try:
             table.maintenance.expire_snapshots().by_ids(old).commit()
         except CommitFailedException:
@@ -111,7 +117,7 @@ class Store:
 
     def plan(self, table: Table, batches: Sequence[str] | None) -> list[str]:
         """Return the URLs of the table's data files that may hold rows of these batches (all: None)."""
-        filters: Iterable[BooleanExpression] = [AlwaysTrue()]
+        filters: Iterable[expressions.BooleanExpression] = [expressions.AlwaysTrue()]
         if batches is not None and len(batches) <= PLAN_ALL:
             chunks = [batches[i : i + IN_LIMIT] for i in range(0, len(batches), IN_LIMIT)]
             filters = [In("batch_id", chunk) for chunk in chunks]
@@ -123,11 +129,12 @@ class Store:
             return ds.dataset(schema.empty_table())
         fs, _ = files.open_fs(urls[0])
         filesystem = pafs.LocalFileSystem() if files.is_local(urls[0]) else pafs.PyFileSystem(pafs.FSSpecHandler(fs))
-        return ds.dataset([fs._strip_protocol(url) for url in urls], schema=schema, format="parquet", filesystem=filesystem)
+        paths = [fs._strip_protocol(url) for url in urls]
+        return ds.dataset(paths, schema=schema, format="parquet", filesystem=filesystem)
 
 
 def committing(attempt: Callable[[], ResultT], what: str) -> ResultT:
-    """Run `attempt` (refresh, check, commit) until no other writer comes between; raise CommitConflict if one always does."""
+    """Run `attempt` (refresh, check, commit) until no other writer comes between; CommitConflict if one always does."""
     for number in range(ATTEMPTS):
         try:
             return attempt()

@@ -1,0 +1,178 @@
+"""A home: one folder with ledger, tables and indexes. Stages ask it what is to do, and publish through it."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+
+import pyarrow as pa
+
+from catalog import files, pipeline
+from catalog.errors import InputError
+from catalog.keys import KeyIndex, take
+from catalog.ledger import Ledger, Row, State, now
+from catalog.publish import Batch, Input, Plan, Publisher, publish_origin
+from catalog.schema import TABLES
+from catalog.settings import CatalogSettings, Config, Resources
+from catalog.stage import Stage, StageReport, Worker
+from catalog.store import Store, snapshot_filter
+
+__all__ = ["Batch", "Home", "Input", "Plan", "View"]
+
+
+class View:
+    """The live rows of every table at one moment: the ledger is read first, tables are pinned after."""
+
+    def __init__(self, store: Store, state: State, index: Callable[[], KeyIndex]) -> None:
+        self._store = store
+        self._index = index
+        self._tables: dict[str, object] = {}
+        self._urls: dict[str, list[str]] = {}
+        self.state = state
+
+    @property
+    def seq(self) -> int:
+        """The ledger's sequence number that this view shows."""
+        return self.state.last_seq
+
+    @cached_property
+    def live_ids(self) -> frozenset[str]:
+        """The ids of all live batches."""
+        return frozenset(self.state.live)
+
+    def live(self, stage: str) -> list[Batch]:
+        """Return the live batches of one stage, oldest first."""
+        rows = [row for row in self.state.live.values() if row.stage == stage]
+        return [Batch.of(row) for row in sorted(rows, key=lambda row: row.seq)]
+
+    def urls(self, table: str) -> list[str]:
+        """Return the URLs of all data files of a table (live rows and others)."""
+        if table not in self._urls:
+            self._urls[table] = self._store.plan(self._store.load(table), None)
+        return self._urls[table]
+
+    def read(self, table: str, columns: Sequence[str] | None = None, batches: Iterable[str] | None = None) -> pa.Table:
+        """Read live rows of a table: of all live batches, or of those among `batches`."""
+        ids = self._holding(table) if batches is None else sorted(set(batches) & self.live_ids)
+        urls = self.urls(table) if batches is None else self._store.plan(self._store.load(table), ids) if ids else []
+        dataset = self._store.dataset(urls, TABLES[table])
+        return dataset.to_table(columns=list(columns) if columns else None, filter=snapshot_filter(ids))
+
+    def lookup(self, table: str, column: str, values: Iterable[str], columns: Sequence[str] | None = None) -> pa.Table:
+        """Return the live rows whose key column is among `values`, through the key index."""
+        names = list(columns) if columns else TABLES[table].names
+        needed = list(dict.fromkeys([*names, column, "batch_id"]))
+        wanted = sorted(set(values))
+        index = self._index()
+        index.refresh(table, self.urls(table))
+        found = index.find(table, column, wanted)
+        pieces = [take(url, rows, needed, table) for url, rows in sorted(found.items())]
+        schema = pa.schema([TABLES[table].field(name) for name in needed])
+        rows = pa.concat_tables(pieces) if pieces else schema.empty_table()
+        live = pa.compute.is_in(rows["batch_id"], pa.array(sorted(self.live_ids), pa.string()))
+        same = pa.compute.is_in(rows[column], pa.array(wanted, pa.string()))
+        return rows.filter(pa.compute.and_(live, same)).select(names)
+
+    def _holding(self, table: str) -> list[str]:
+        return sorted(row.batch_id for row in self.state.live.values() if row.outputs.get(table) or table == "rejects")
+
+
+class Home:
+    """The ledger, the tables and the indexes below one root."""
+
+    def __init__(self, settings: CatalogSettings) -> None:
+        self.settings = settings
+        self.root = settings.root.expanduser().absolute()
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"root: {self.root} cannot be created: {error.strerror}; choose another --root") from error
+        self.warehouse = settings.warehouse or str(self.root / "warehouse")
+        if files.is_local(self.warehouse):
+            self.warehouse = str(files.local_path(self.warehouse).expanduser().absolute())
+            files.make_folders(files.local_path(self.warehouse))
+        self.store = Store(self.root, self.warehouse, settings.catalog)
+        self.store.create()
+        self.ledger = Ledger(self.store)
+
+    @classmethod
+    def open(cls, settings: CatalogSettings) -> "Home":
+        """Open a home, creating it on first use."""
+        return cls(settings)
+
+    @cached_property
+    def index(self) -> KeyIndex:
+        """The key index of this home."""
+        return KeyIndex(self.root / "indexes" / "keys.db")
+
+    def view(self) -> View:
+        """Pin what is live now."""
+        return View(self.store, self.ledger.refresh(), lambda: self.index)
+
+    def activate(self, stage: Stage, config: Config) -> None:
+        """Make a stage's configured recipe the active one, if it is not."""
+        wanted = pipeline.recipe(stage, config)
+        if stage.reads and not stage.forever:
+            row = Row(seq=0, kind="activate", stage=stage.name, time=now(), settings_hash=wanted)
+            self.ledger.append(lambda state: [] if state.active_recipe(stage.name) == wanted else [row])
+
+    def todo(self, stage: Stage, config: Config, activate: bool = True) -> list[Batch]:
+        """Return the live batches of the configured recipes that a stage reads and has not consumed, oldest first."""
+        if activate:
+            self.activate(stage, config)
+        return pending(self.ledger.refresh(), stage, config)
+
+    def publish(
+        self,
+        stage: Stage,
+        config: Config,
+        plans: Iterable[Plan],
+        make_worker: Callable[[], Worker],
+        resources: Resources,
+    ) -> StageReport:
+        """Run the plans' parts on the configured engine and publish each batch exactly once."""
+        return Publisher(self, stage, config).run(plans, make_worker, resources)
+
+    def publish_origin(
+        self,
+        stage: Stage,
+        key: str,
+        num_in: int,
+        tables: Mapping[str, pa.Table],
+        settings: Mapping[str, object],
+    ) -> StageReport:
+        """Publish rows that came from outside as one batch, identified by the hash of their content."""
+        return publish_origin(self, stage, key, num_in, tables, settings)
+
+
+def pending(state: State, stage: Stage, config: Config) -> list[Batch]:
+    """Subtract: live input batches of the configured recipes, minus those consumed, minus those whose siblings lag."""
+    if not stage.reads:
+        return []
+    sources = {
+        other.name: pipeline.recipe(other, config) for other in pipeline.enabled(config) if other.name in stage.reads
+    }
+    done = state.consumed(stage.name, None if stage.forever else pipeline.recipe(stage, config))
+    rows = [
+        row
+        for row in state.live.values()
+        if sources.get(row.stage) == row.settings_hash
+        and row.batch_id not in done
+        and _ready(state, row, stage, config)
+    ]
+    return [Batch.of(row) for row in sorted(rows, key=lambda row: row.seq)]
+
+
+def _ready(state: State, row: Row, stage: Stage, config: Config) -> bool:
+    """Tell whether each enabled sibling has published for an input batch, and for what its siblings made of it."""
+    siblings = [pipeline.stages()[name] for name in stage.waits_for if name in config.catalog.stages]
+    made = {row.stage: {row.batch_id}}
+    for sibling in siblings:  # in pipeline order: annotate comes after transcribe
+        consumed = state.consumed(sibling.name, pipeline.recipe(sibling, config))
+        needed = set().union(*(made.get(parent, set()) for parent in sibling.reads))
+        if not needed <= consumed:
+            return False
+        made[sibling.name] = {
+            other.batch_id
+            for other in state.published.values()
+            if other.stage == sibling.name and needed & {item.batch_id for item in other.inputs}
+        }
+    return True

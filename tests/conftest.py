@@ -1,0 +1,44 @@
+"""Fixtures for every test: a scrubbed environment, the shared material, and a hub with cheap stages."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _scrubbed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("HEADRACE_") and name != "HEADRACE_CACHE"]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def repo() -> Path:
+    """The checkout."""
+    return REPO
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real pages, pictures and speech that are not part of the project."""
+    folder = REPO.parent / "shared"
+    if not (folder / "data").is_dir():
+        pytest.skip("needs ../shared/data, which users do not have")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """One local Ray with two logical GPUs for every test that needs it."""
+    import ray
+
+    from catalog import flow
+
+    ray.init(num_cpus=2, num_gpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    flow.start_ray()
+    yield
+    ray.shutdown()
