@@ -76,6 +76,19 @@ def write_new(url: str, data: bytes) -> bool:
     return True
 
 
+def replace(url: str, data: bytes) -> None:
+    """Write a local file that may be replaced (a manifest): readers see the old bytes or the new, never a mixture."""
+    target = local_path(url)
+    make_folders(target.parent)
+    aside = target.parent / f".{target.name}.{secrets.token_hex(4)}.tmp"
+    with aside.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(target)
+    fsync_folder(target.parent)
+
+
 def list_names(url: str) -> list[str]:
     """Return the sorted names of the finished files in a folder; an absent folder is empty."""
     if is_local(url):

@@ -80,7 +80,7 @@ class State:
 
     @cached_property
     def live(self) -> dict[str, Row]:
-        """The batches that readers see: per (stage, origin), those of the most recently activated recipe that published.
+        """The batches that readers see: per (stage, origin), those of the recipe activated last that has published.
 
         Where the newest recipe has not published yet the one before stays, so no settings change leaves a hole.
         """

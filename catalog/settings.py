@@ -33,11 +33,11 @@ class Settings(BaseModel):
 class Resources(Settings):
     """What one stage may use; stated here, never probed inside a stage."""
 
-    workers: int = Field(1, ge=1)
-    cpus: float = Field(1.0, ge=0)
-    gpus: float = Field(0.0, ge=0)
-    batch_size: int = Field(32, ge=1)
-    stall_seconds: float = Field(900.0, gt=0)
+    workers: int = Field(default=1, ge=1)
+    cpus: float = Field(default=1.0, ge=0)
+    gpus: float = Field(default=0.0, ge=0)
+    batch_size: int = Field(default=32, ge=1)
+    stall_seconds: float = Field(default=900.0, gt=0)
 
 
 class Models(Settings):

@@ -1,0 +1,257 @@
+"""The command line: one command, whose words are the stages' names. Commands parse, call one function and render."""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from importlib.metadata import entry_points, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+
+import click
+import typer
+
+from catalog.errors import HeadraceError
+from catalog.settings import Config, StageName
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from catalog.home import Home
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Take the web in and turn it into fused, annotated, versioned datasets that feed a trainer which keeps learning.",
+)
+ROOT_VARIABLE = "HEADRACE_ROOT"
+ConfigPath = Annotated[Path, typer.Argument(help="Configuration file, YAML or JSON; see configs/.", metavar="CONFIG")]
+Root = Annotated[
+    Path | None,
+    typer.Option("--root", help="The home; default: the configuration's root, or .headrace.", envvar=ROOT_VARIABLE),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output and nothing else.")]
+
+
+def show(result: dict[str, Any], as_json: bool, render: "Callable[[dict[str, Any], Console], None]") -> None:
+    """Print a result as one JSON document, or rendered for people."""
+    if as_json:
+        sys.stdout.write(json.dumps(result, ensure_ascii=False, default=str) + "\n")
+        return
+    from rich.console import Console
+
+    render(result, Console())
+
+
+def existing(root: Path | None) -> "tuple[Home, Config]":
+    """Open a home that exists, with the configuration that last ran in it."""
+    from catalog.errors import InputError
+    from catalog.home import Home
+    from catalog.run import last_config
+
+    folder = root or Path(".headrace")
+    if not (folder / "catalog.db").is_file() and not (folder / "config.json").is_file():
+        raise InputError(f"{folder}: no headrace home here; run 'headrace run CONFIG' first, or pass --root")
+    config = last_config(folder)
+    return Home.open(config.catalog), config
+
+
+def _run(config: Path, root: Path | None, engine: str | None, as_json: bool, only: str | None) -> None:
+    loaded = Config.load(config, root=str(root) if root else None, engine=engine)
+    from catalog import run as running
+
+    show(running.run(loaded, only), as_json, _render_run)
+
+
+def _render_run(result: dict[str, Any], console: "Console") -> None:
+    from catalog.run import describe
+    from catalog.stage import StageReport
+
+    for report in result["stages"]:
+        console.print(describe(StageReport(**report)), highlight=False)
+    console.print(f"home {result['root']}, ledger at {result['seq']}", style="dim", highlight=False)
+
+
+Engine = Annotated[
+    Literal["auto", "local", "ray"] | None,
+    typer.Option(help="Where stages run; default: the configuration's engine. auto takes Ray from 5,000 rows."),
+]
+
+
+@app.command("run", rich_help_panel="Jobs")
+def run_command(config: ConfigPath, root: Root = None, engine: Engine = None, as_json: Json = False) -> None:
+    """Run every stage that has something to do, in order."""
+    _run(config, root, engine, as_json, None)
+
+
+def _add_stage_command(name: str) -> None:
+    def command(config: ConfigPath, root: Root = None, engine: Engine = None, as_json: Json = False) -> None:
+        _run(config, root, engine, as_json, name)
+
+    app.command(name, help=f"Run the {name} stage alone.", rich_help_panel="One stage")(command)
+
+
+for _stage in get_args(StageName):
+    _add_stage_command(_stage)
+
+
+@app.command(rich_help_panel="Jobs")
+def demo(
+    root: Annotated[Path, typer.Option("--root", help="Where the demo's home goes.")] = Path("headrace-demo"),
+    engine: Engine = None,
+    as_json: Json = False,
+) -> None:
+    """Run the whole chain on the demo site, offline, and say what to look at."""
+    from catalog import demo as demonstration
+
+    show(demonstration.run(root, engine or "local"), as_json, demonstration.render)
+
+
+@app.command(rich_help_panel="Look")
+def status(root: Root = None, as_json: Json = False) -> None:
+    """Count tables, rejects by stage and reason, and batches that wait."""
+    home, config = existing(root)
+    from catalog import status as reporting
+
+    show(reporting.status(home, config), as_json, reporting.render)
+
+
+@app.command(rich_help_panel="Look")
+def why(
+    subject: Annotated[str, typer.Argument(help="A URL, or the id of a page, document, medium or example.")],
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """Tell the whole story of a URL or id."""
+    home, _ = existing(root)
+    from catalog import why as reporting
+
+    show(reporting.why(home, subject), as_json, reporting.render)
+
+
+@app.command(rich_help_panel="Look")
+def search(
+    text: Annotated[str | None, typer.Option(help="Find what these words describe.")] = None,
+    image: Annotated[Path | None, typer.Option(help="Find pictures like this file.")] = None,
+    like: Annotated[str | None, typer.Option(help="Find records like this id.")] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many hits.")] = 10,
+    kind: Annotated[Literal["text", "image"], typer.Option(help="With --text: documents or pictures.")] = "image",
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """Search by words, by picture or by example."""
+    if sum(given is not None for given in (text, image, like)) != 1:
+        raise click.UsageError("give one of --text, --image and --like")
+    home, config = existing(root)
+    from catalog import search as searching
+
+    if text is not None:
+        found = searching.by_text(home, config, text, k, kind)
+    elif image is not None:
+        found = searching.by_image(home, config, image, k)
+    else:
+        found = searching.by_example(home, config, str(like), k)
+    show(found, as_json, searching.render)
+
+
+@app.command(rich_help_panel="Look")
+def sql(
+    query: Annotated[str, typer.Argument(help='For example "SELECT url, title FROM documents".')],
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """Query the live rows of every table with DuckDB."""
+    home, _ = existing(root)
+    from catalog import sql as querying
+
+    show(querying.query(home, query), as_json, querying.render)
+
+
+@app.command(rich_help_panel="Look")
+def export(
+    output: Annotated[Path, typer.Option(help="A new or empty folder.")],
+    file_format: Annotated[Literal["jsonl", "parquet", "webdataset"], typer.Option("--format")] = "parquet",
+    where: Annotated[str | None, typer.Option(help="SQL condition on examples, such as \"language = 'en'\".")] = None,
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """Write the current examples out, byte-identical for the same snapshot."""
+    home, _ = existing(root)
+    from catalog import export as exporting
+
+    show(exporting.export(home, file_format, output, where), as_json, exporting.render)
+
+
+@app.command(rich_help_panel="Care")
+def doctor(
+    root: Root = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Rebuild what can be rebuilt.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Check ledger, tables, indexes, shards and this installation; exit 1 if something is wrong."""
+    home, config = existing(root)
+    from catalog import doctor as examining
+
+    result = examining.doctor(home, config, repair)
+    show(result, as_json, examining.render)
+    if not result["ok"]:
+        raise typer.Exit(1)
+
+
+@app.callback(invoke_without_command=True)
+def _root_options(
+    show_version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log debugging detail to standard error.")] = False,
+) -> None:
+    if show_version:
+        sys.stdout.write(f"headrace {version('headrace')}\n")
+        raise typer.Exit
+    _set_up_logging(verbose)
+
+
+def _set_up_logging(verbose: bool) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logger = logging.getLogger("headrace")
+    logger.handlers = [handler]
+    logger.setLevel(logging.DEBUG if verbose else logging.INFO)
+    logger.propagate = False
+
+
+def _add_spokes() -> None:
+    for point in sorted(entry_points(group="headrace.commands"), key=lambda point: point.name):
+        app.add_typer(point.load())
+
+
+def main() -> None:
+    """Run the command line: exit 0 done, 1 a clear error, 2 wrong usage, 130 interrupted and resumable."""
+    _add_spokes()
+    try:
+        sys.exit(app(standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.stderr.write("interrupted; run the same command again to go on\n")
+        sys.exit(130)
+    except HeadraceError as error:
+        _fail(error)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:
+        _fail(error)
+
+
+def _fail(error: Exception) -> None:
+    """Print one line and exit 1; HEADRACE_DEBUG=1 shows where it came from."""
+    if os.environ.get("HEADRACE_DEBUG"):
+        raise error
+    sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

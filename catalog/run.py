@@ -1,0 +1,61 @@
+"""Run one stage or all of them, in order, in one process and one Ray session."""
+
+import json
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from catalog import files, flow, pipeline
+from catalog.home import Home
+from catalog.settings import Config
+from catalog.stage import StageReport
+
+log = logging.getLogger("headrace")
+LAST_CONFIG = "config.json"
+
+
+def open_home(config: Config) -> Home:
+    """Open the configured home and remember the configuration for the commands that take none."""
+    home = Home.open(config.catalog)
+    remembered = json.dumps(config.given, indent=1, sort_keys=True, ensure_ascii=False, default=str).encode()
+    files.replace(str(home.root / LAST_CONFIG), remembered)
+    return home
+
+
+def last_config(root: Path) -> Config:
+    """Return the configuration that last ran in a home, or the defaults."""
+    path = root / LAST_CONFIG
+    if not path.is_file():
+        return Config({"root": str(root)})
+    return Config.load(path, root=str(root))
+
+
+def run(config: Config, only: str | None = None) -> dict[str, Any]:
+    """Run every enabled stage that has something to do, or one of them; return what each did."""
+    home = open_home(config)
+    chosen = [pipeline.stage_named(only, config)] if only else pipeline.enabled(config)
+    reports = []
+    try:
+        for stage in chosen:
+            report = stage.run(home, config)
+            log.info("%s", describe(report))
+            for note in report.notes:
+                log.info("%s: %s", stage.name, note)
+            reports.append(report)
+    finally:
+        flow.stop_ray()
+    return {"root": str(home.root), "seq": home.view().seq, "stages": [asdict(report) for report in reports]}
+
+
+def describe(report: StageReport) -> str:
+    """Say in one line what a stage did."""
+    if not report.batches:
+        return f"{report.stage}: nothing new"
+    parts = [f"{report.num_in} in, {report.num_processed} processed"]
+    parts += [f"{n} {word}" for n, word in ((report.num_reused, "reused"), (report.num_skipped, "skipped")) if n]
+    if report.num_rejected:
+        reasons = ", ".join(f"{reason} {rows}" for reason, rows in sorted(report.rejects.items()))
+        parts.append(f"{report.num_rejected} rejected ({reasons})")
+    written = ", ".join(f"{rows} {table}" for table, rows in sorted(report.outputs.items()))
+    return f"{report.stage}: {', '.join(parts)} → {written or 'no rows'} in {report.batches} batch(es), {report.seconds:.1f} s"
