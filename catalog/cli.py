@@ -24,7 +24,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Take the web in and turn it into fused, annotated, versioned datasets that feed a trainer which keeps learning.",
+    help="Take the web in; turn it into fused, annotated, versioned datasets for a trainer which keeps learning.",
 )
 ROOT_VARIABLE = "HEADRACE_ROOT"
 ConfigPath = Annotated[Path, typer.Argument(help="Configuration file, YAML or JSON; see configs/.", metavar="CONFIG")]
@@ -132,7 +132,7 @@ def why(
 
 
 @app.command(rich_help_panel="Look")
-def search(
+def search(  # noqa: PLR0913 — one parameter an option
     text: Annotated[str | None, typer.Option(help="Find what these words describe.")] = None,
     image: Annotated[Path | None, typer.Option(help="Find pictures like this file.")] = None,
     like: Annotated[str | None, typer.Option(help="Find records like this id.")] = None,

@@ -58,4 +58,5 @@ def describe(report: StageReport) -> str:
         reasons = ", ".join(f"{reason} {rows}" for reason, rows in sorted(report.rejects.items()))
         parts.append(f"{report.num_rejected} rejected ({reasons})")
     written = ", ".join(f"{rows} {table}" for table, rows in sorted(report.outputs.items()))
-    return f"{report.stage}: {', '.join(parts)} → {written or 'no rows'} in {report.batches} batch(es), {report.seconds:.1f} s"
+    took = f"{report.batches} batch(es), {report.seconds:.1f} s"
+    return f"{report.stage}: {', '.join(parts)} → {written or 'no rows'} in {took}"

@@ -33,6 +33,7 @@ class Reason(StrEnum):
     TOO_LARGE = "too_large"
     WRONG_TYPE = "wrong_type"
     NOAI = "noai"
+    REDIRECTED = "redirected"  # the URL itself holds nothing; the detail names the one that does
     # extract
     EMPTY_TEXT = "empty_text"
     EXTRACTOR_FAILED = "extractor_failed"

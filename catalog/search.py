@@ -9,7 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from catalog.encoders import SearchEncoder
+from catalog.encoders import PictureEncoder, TextEncoder
 from catalog.errors import InputError
 from catalog.home import Home, View
 from catalog.settings import Config
@@ -21,10 +21,10 @@ ENCODERS: dict[Kind, str] = {"text": "text", "image": "clip"}
 SNIPPET = 160
 
 
-def load_encoder(name: str, config: Config) -> SearchEncoder:
+def load_encoder(name: str, config: Config) -> PictureEncoder:
     """Load the encoder that an installed package offers; raise InputError if none does."""
     for point in entry_points(group="headrace.encoders", name=name):
-        load: Callable[[Config], SearchEncoder] = point.load()
+        load: Callable[[Config], PictureEncoder] = point.load()
         return load(config)
     raise InputError(f"search: no installed package offers a '{name}' encoder; reinstall headrace")
 
@@ -32,7 +32,7 @@ def load_encoder(name: str, config: Config) -> SearchEncoder:
 def by_text(home: Home, config: Config, text: str, k: int, kind: Kind) -> dict[str, Any]:
     """Find what words describe: pictures through CLIP, documents through sentence vectors."""
     encoder = load_encoder(ENCODERS[kind], config)
-    return _hits(home, encoder, encoder.encode_texts([text]), k, kind)
+    return _hits(home, encoder, encoder.encode_text([text]), k, kind)
 
 
 def by_image(home: Home, config: Config, path: Path, k: int) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def by_example(home: Home, config: Config, record_id: str, k: int) -> dict[str, 
     )
 
 
-def _hits(home: Home, encoder: SearchEncoder, queries: Vectors, k: int, kind: Kind) -> dict[str, Any]:
+def _hits(home: Home, encoder: TextEncoder, queries: Vectors, k: int, kind: Kind) -> dict[str, Any]:
     view = home.view()
     index = _index(home, view, kind, encoder.model, encoder.revision)
     return {"hits": _describe(view, kind, index.search(queries, k)[0])}

@@ -42,6 +42,7 @@ class VectorIndex:
         self._folder = folder / "vectors"
         self._name = make_id(table, model, revision)
         self._table, self._model, self._revision = table, model, revision
+        self._next = 0  # numbers are never reused, so an id that left the index cannot come back as another
         self._manifest = self._load_manifest()
         self._index, self._ids = self._load()
 
@@ -99,11 +100,11 @@ class VectorIndex:
         self._ids = pa.concat_tables([self._ids, added])
         self._next = start + len(vectors)
 
-    def _drop(self, batches: Sequence[str] | set[str]) -> None:
+    def _drop(self, batches: frozenset[str]) -> None:
         gone = pa.compute.is_in(self._ids["batch_id"], pa.array(sorted(batches), pa.string()))
         numbers = self._ids.filter(gone)["number"].to_numpy()
         if len(numbers) and self._index is not None:
-            self._index.remove_ids(np.ascontiguousarray(numbers, np.int64))
+            self._index.remove_ids(faiss.IDSelectorBatch(np.ascontiguousarray(numbers, np.int64)))
         self._ids = self._ids.filter(pa.compute.invert(gone))
 
     def _load_manifest(self) -> Manifest | None:
@@ -114,7 +115,6 @@ class VectorIndex:
         return Manifest(**{**given, "batches": tuple(given["batches"])})
 
     def _load(self) -> tuple[faiss.Index | None, pa.Table]:
-        self._next = 0
         if self._manifest is None:
             return None, _IDS.empty_table()
         path = self._folder / self._manifest.file

@@ -1,0 +1,175 @@
+"""The demo: serve the example site on loopback, run the whole chain offline on it, and say what to look at."""
+
+import functools
+import http.server
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+from rich.table import Table
+
+from catalog import export, models, search, status
+from catalog import run as running
+from catalog.errors import InputError
+from catalog.home import Home
+from catalog.settings import Config
+
+HOST = "127.0.0.1"
+PORTS = range(8620, 8640)  # the first free one; a fixed start keeps the URLs of a second run the same
+QUERY = "a red apple"
+EXAMPLES = 3
+
+
+def configuration(root: Path, site: str, engine: str) -> Config:
+    """Return the demo's configuration: the loopback site, packaged models, a short training round."""
+    given = {
+        "root": str(root),
+        "engine": engine,
+        "models": "offline",
+        "data_sources": [{"url": site, "kind": "site", "depth": 3}],
+        "network": {"allow_private_hosts": [HOST], "delay": 0},
+        "annotation_schema": {
+            "entities": ["PERSON", "ORGANIZATION", "LOCATION"],
+            "relations": ["WORKS_FOR", "LOCATED_IN"],
+        },
+        "training_args": {},
+    }
+    return Config(given, where="the demo's configuration")
+
+
+@contextmanager
+def serve(folder: Path) -> Iterator[str]:
+    """Serve a folder on a loopback port and yield its URL."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: the demo site is missing; reinstall headrace, or run from a checkout")
+    handler = functools.partial(_Quiet, directory=str(folder))
+    server = _listen(handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://{HOST}:{server.server_address[1]}/"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 — the name that the library gives it
+        """Say nothing: the crawler reports."""
+
+
+def _listen(handler: Any) -> http.server.ThreadingHTTPServer:
+    for port in PORTS:
+        try:
+            return http.server.ThreadingHTTPServer((HOST, port), handler)
+        except OSError:
+            continue
+    raise InputError(f"demo: no free port between {PORTS.start} and {PORTS.stop - 1}; stop what listens there")
+
+
+def run(root: Path, engine: str) -> dict[str, Any]:
+    """Run the chain on the demo site and return everything the summary shows."""
+    started = time.monotonic()
+    with serve(models.examples_dir() / "site") as site:
+        config = configuration(root, site, engine)
+        ran = running.run(config)
+    home = Home.open(config.catalog)
+    return {
+        "root": str(root),
+        "site": site,
+        "stages": ran["stages"],
+        "status": status.status(home, config),
+        "rejects": _rejects(home),
+        "examples": _examples(home),
+        "search": {"query": QUERY, **search.by_text(home, config, QUERY, 3, "image")},
+        "model": _promoted(home),
+        "seconds": round(time.monotonic() - started, 1),
+    }
+
+
+def _rejects(home: Home) -> list[dict[str, str]]:
+    rows = home.view().read("rejects", ["stage", "reason", "url", "detail"]).to_pylist()
+    return sorted(rows, key=lambda row: (row["stage"], row["reason"], row["url"] or ""))
+
+
+def _examples(home: Home) -> list[dict[str, Any]]:
+    """Pick the examples with the most kinds of segments, which show fusing best."""
+    rows = export.current_examples(home).to_pylist()
+
+    def richness(row: dict[str, Any]) -> tuple[int, str]:
+        kinds = {segment["kind"] for segment in row["segments"]}
+        return (-len(kinds), row["url"])
+
+    return [
+        {
+            "url": row["url"],
+            "split": row["split"],
+            "language": row["language"],
+            "segments": [(segment["kind"], segment["text"]) for segment in row["segments"]],
+        }
+        for row in sorted(rows, key=richness)[:EXAMPLES]
+    ]
+
+
+def _promoted(home: Home) -> dict[str, Any] | None:
+    """Read the newest model version's manifest from the registry's work tree."""
+    manifests = sorted((home.root / "models" / "versions").glob("*.json"), key=lambda path: path.stat().st_mtime)
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in manifests]
+    return found[-1] if found else None
+
+
+def render(result: dict[str, Any], console: Console) -> None:
+    """Print the summary that a newcomer reads."""
+    console.rule("[bold]what came in")
+    tables = Table("table", "rows", "batches", "files", "bytes", box=None)
+    for name, counts in result["status"]["tables"].items():
+        if counts["rows"]:
+            tables.add_row(name, *(str(counts[key]) for key in ("rows", "batches", "files", "bytes")))
+    console.print(tables)
+    console.rule("[bold]what was turned away, and why")
+    turned = Table("stage", "reason", "url", "detail", box=None)
+    for row in result["rejects"]:
+        turned.add_row(row["stage"], row["reason"], escape(row["url"] or ""), escape((row["detail"] or "")[:70]))
+    console.print(turned)
+    console.rule("[bold]three fused examples")
+    for example in result["examples"]:
+        console.print(_panel(example))
+    console.rule(f"[bold]search by words: {result['search']['query']}")
+    search.render(result["search"], console)
+    console.rule("[bold]what the model learned")
+    _render_model(result["model"], console)
+    console.rule("[bold]try next")
+    root = result["root"]
+    for command in (
+        f"headrace status --root {root}",
+        f"headrace why {result['site']}private/next-issue.html --root {root}",
+        f'headrace search --text "青蛙" --root {root}',
+    ):
+        console.print(f"  {command}", highlight=False, soft_wrap=True)
+    console.print(f"done in {result['seconds']} s; everything is in {root}", style="dim", highlight=False)
+
+
+def _panel(example: dict[str, Any]) -> Panel:
+    lines = []
+    texts = [segment for segment in example["segments"] if segment[0] == "text"]
+    for kind, text in [*texts[:2], *(segment for segment in example["segments"] if segment[0] != "text")][:6]:
+        shown = " ".join((text or "").split())
+        lines.append(f"[bold]{kind:>5}[/] {escape(shown[:150])}{'…' if len(shown) > 150 else ''}")
+    return Panel("\n".join(lines), title=escape(f"{example['url']} ({example['language']}, {example['split']})"))
+
+
+def _render_model(model: dict[str, Any] | None, console: Console) -> None:
+    if model is None:
+        console.print("no model version: there was nothing to train on")
+        return
+    console.print(json.dumps(model, indent=1, ensure_ascii=False)[:1500], highlight=False, markup=False)
