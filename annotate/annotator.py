@@ -1,0 +1,131 @@
+"""Annotate texts: one `nlp.pipe` pass per language gives entities, relations and topics."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import pyarrow as pa
+
+from annotate.entities import set_schema_entities
+from annotate.nlp import load_nlp, model_version
+from annotate.relations import RelationFinder
+from annotate.settings import AnnotationSchema, result_settings
+from annotate.topics import find_topics
+from catalog import schema
+from catalog.errors import ModelUnavailable
+from catalog.ids import settings_hash
+from catalog.models import Weights
+from catalog.schema import Reason
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+    from spacy.tokens import Doc
+
+Row: TypeAlias = dict[str, Any]
+
+# What is annotated, whichever table it comes from.
+SUBJECTS = pa.schema([(name, pa.string()) for name in ("subject_id", "subject_kind", "url", "language", "text")])
+
+
+def document_subjects(documents: pa.Table) -> pa.Table:
+    """Turn `documents` rows into subjects."""
+    return _subjects(documents, "document", "document_id")
+
+
+def transcript_subjects(transcripts: pa.Table) -> pa.Table:
+    """Turn `transcripts` rows into subjects."""
+    return _subjects(transcripts, "transcript", "media_id")
+
+
+class Annotator:
+    """Loads one pipeline per language once, then turns subjects into `annotations` and `rejects`."""
+
+    def __init__(self, annotation: AnnotationSchema, weights: Mapping[str, Weights]) -> None:
+        """Take the model of each language; the first also serves texts whose language is unknown."""
+        self._default = next(iter(weights))
+        self._pipelines: dict[str, _Pipeline] = {}
+        self._remedies: dict[str, str] = {}
+        for language, model in weights.items():
+            try:
+                self._pipelines[language] = _Pipeline(annotation, load_nlp(model), model)
+            except ModelUnavailable as error:
+                self._remedies[language] = str(error)
+
+    def __call__(self, subjects: pa.Table) -> Mapping[str, pa.Table]:
+        """Give every text an `annotations` row or a `rejects` row with the reason, ordered by id."""
+        rejected: list[Row] = []
+        accepted: dict[str, list[Row]] = {}
+        for row in subjects.to_pylist():
+            language = _base(row["language"]) or self._default
+            reason = self._refusal(language, row["text"] or "")
+            if reason is None:
+                accepted.setdefault(language, []).append(row)
+            else:
+                rejected.append({"record_id": row["subject_id"], "url": row["url"], **reason})
+        annotated = [made for language, rows in accepted.items() for made in self._pipelines[language].annotate(rows)]
+        return {
+            "annotations": pa.Table.from_pylist(annotated, schema=schema.body("annotations")).sort_by("subject_id"),
+            "rejects": schema.rejects("annotate", sorted(rejected, key=lambda row: str(row["record_id"]))),
+        }
+
+    def _refusal(self, language: str, text: str) -> Row | None:
+        pipeline = self._pipelines.get(language)
+        if pipeline is None:
+            return {"reason": Reason.NO_MODEL, "detail": self._remedies.get(language) or _no_model(language)}
+        if len(text) > pipeline.max_length:
+            detail = f"{len(text)} characters; the {language} pipeline takes at most {pipeline.max_length}"
+            return {"reason": Reason.TOO_LONG, "detail": detail}
+        return None
+
+
+class _Pipeline:
+    """One language's model with its compiled patterns."""
+
+    def __init__(self, annotation: AnnotationSchema, nlp: "Language", weights: Weights) -> None:
+        self._schema = annotation
+        self._nlp = nlp
+        self._relations = RelationFinder(nlp.vocab, annotation.all_patterns())
+        self._annotator = model_version(weights) or weights.name
+        self._version = settings_hash(result_settings(annotation))[:12]
+        self.max_length = nlp.max_length
+
+    def annotate(self, rows: Sequence[Row]) -> list[Row]:
+        docs = self._nlp.pipe(row["text"] or "" for row in rows)
+        return [self._row(row, doc) for row, doc in zip(rows, docs, strict=True)]
+
+    def _row(self, row: Row, doc: "Doc") -> Row:
+        entities = set_schema_entities(doc, self._schema)
+        return {
+            "subject_id": row["subject_id"],
+            "subject_kind": row["subject_kind"],
+            # spaCy's transition-based recogniser gives no probabilities, so entities carry no score
+            "entities": [
+                {"start": span.start_char, "end": span.end_char, "label": span.label_, "text": span.text, "score": None}
+                for span in entities
+            ],
+            "relations": [asdict(relation) for relation in self._relations.find(doc, entities)],
+            "topics": [{"label": label, "score": score} for label, score in find_topics(doc, self._schema.num_topics)],
+            "annotator": self._annotator,
+            "version": self._version,
+        }
+
+
+def _subjects(rows: pa.Table, kind: str, id_column: str) -> pa.Table:
+    absent = pa.nulls(rows.num_rows, pa.string())
+    columns = {
+        "subject_id": rows[id_column],
+        "subject_kind": pa.array([kind] * rows.num_rows, pa.string()),
+        **{name: rows[name] if name in rows.column_names else absent for name in ("url", "language", "text")},
+    }
+    return pa.table(columns, schema=SUBJECTS)
+
+
+def _base(language: str | None) -> str:
+    return (language or "").replace("_", "-").split("-")[0].lower()
+
+
+def _no_model(language: str) -> str:
+    return (
+        f"no spaCy model for language '{language}' is configured; install one with a parser and an entity recogniser, "
+        f"and name it in the settings: annotation_schema: {{models: {{{language}: NAME}}}}"
+    )

@@ -1,0 +1,99 @@
+"""Relations between entities by dependency patterns."""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from annotate.settings import Pattern
+from catalog.errors import ConfigError
+
+if TYPE_CHECKING:
+    from spacy.tokens import Doc, Span
+    from spacy.vocab import Vocab
+
+
+@dataclass(frozen=True, order=True)
+class Relation:
+    """One relation: indexes of its two entities, the code-point range of its sentence, the pattern's confidence."""
+
+    head: int
+    tail: int
+    label: str
+    start: int
+    end: int
+    score: float
+
+
+class RelationFinder:
+    """Compiled patterns; `find` is pure."""
+
+    def __init__(self, vocab: "Vocab", patterns: Iterable[Pattern]) -> None:
+        from spacy.matcher import DependencyMatcher
+
+        self._matcher = DependencyMatcher(vocab)
+        self._patterns: dict[int, Pattern] = {}
+        self._wanted: set[tuple[str | None, str | None]] = set()
+        for pattern in patterns:
+            try:
+                self._matcher.add(pattern.id, [[dict(node) for node in pattern.nodes]])
+            except (ValueError, KeyError) as error:
+                raise ConfigError(
+                    f"annotation_schema.patterns: '{pattern.id}' is not a dependency pattern: {error}"
+                ) from error
+            self._patterns[vocab.strings[pattern.id]] = pattern
+            self._wanted.add((_entity_type(pattern, "head"), _entity_type(pattern, "tail")))
+
+    def find(self, doc: "Doc", entities: "Sequence[Span]") -> list[Relation]:
+        """Return each related pair once per label, with the highest confidence, in order of the entities."""
+        owner = {token.i: index for index, span in enumerate(entities) for token in span}
+        best: dict[tuple[int, int, str], Relation] = {}
+        for sentence in _sentences(doc, entities):
+            if not self._possible([span.label_ for span in sentence.ents]):
+                continue  # matching costs as much as parsing, and most sentences cannot match
+            for key, tokens in self._matcher(sentence):
+                pattern = self._patterns[key]
+                head, tail = (owner.get(sentence.start + tokens[_node(pattern, end)]) for end in ("head", "tail"))
+                if head is None or tail is None or head == tail or _apart(doc, entities[head], entities[tail]):
+                    continue
+                start, end = sentence.start_char, sentence.end_char
+                found = Relation(head, tail, pattern.relation, start, end, pattern.confidence)
+                pair = (head, tail, pattern.relation)
+                best[pair] = max(best.get(pair, found), found, key=lambda relation: relation.score)
+        return sorted(best.values())
+
+    def _possible(self, labels: Sequence[str]) -> bool:
+        if len(labels) < 2:
+            return False
+        for head, tail in self._wanted:
+            needed = Counter(label for label in (head, tail) if label is not None)
+            if all(labels.count(label) >= count for label, count in needed.items()):
+                return True
+        return False
+
+
+def _sentences(doc: "Doc", entities: "Sequence[Span]") -> "Iterable[Span]":
+    """Yield the sentences that hold at least two entities."""
+    if len(entities) < 2:
+        return
+    starts = [span.start for span in entities]
+    for sentence in doc.sents:
+        if bisect_left(starts, sentence.end) - bisect_left(starts, sentence.start) > 1:
+            yield sentence
+
+
+def _node(pattern: Pattern, name: str) -> int:
+    return next(index for index, node in enumerate(pattern.nodes) if node["RIGHT_ID"] == name)
+
+
+def _entity_type(pattern: Pattern, name: str) -> str | None:
+    """Return the one entity label that a node must have, or None where it may have several."""
+    wanted = pattern.nodes[_node(pattern, name)].get("RIGHT_ATTRS", {}).get("ENT_TYPE")
+    return wanted if isinstance(wanted, str) else None
+
+
+def _apart(doc: "Doc", one: "Span", other: "Span") -> bool:
+    """Tell whether a blank line, so the end of a block, lies between two entities that the parser joined."""
+    first, second = sorted((one, other), key=lambda span: span.start)
+    return any("\n\n" in token.text for token in doc[first.end : second.start] if token.is_space)

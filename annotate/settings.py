@@ -1,0 +1,102 @@
+"""What annotation looks for: entity labels, relations with their patterns, topics, and a spaCy model per language."""
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from catalog.settings import Settings, read_mapping
+
+SHIPPED_PATTERNS = Path(__file__).parent / "patterns.yaml"
+
+# Labels of spaCy's OntoNotes and WikiNER models → the names that a schema uses; other labels keep their own name.
+LABEL_MAP = {
+    "PER": "PERSON", "ORG": "ORGANIZATION", "GPE": "LOCATION", "LOC": "LOCATION", "FAC": "LOCATION",
+}  # fmt: skip
+
+
+class Pattern(Settings):
+    """One dependency pattern of a relation: spaCy DependencyMatcher nodes, two of them named `head` and `tail`."""
+
+    id: str
+    relation: str
+    confidence: float = Field(ge=0, le=1)
+    nodes: tuple[dict[str, Any], ...]
+
+    @model_validator(mode="after")
+    def _has_both_ends(self) -> Self:
+        names = [node.get("RIGHT_ID") for node in self.nodes]
+        missing = [end for end in ("head", "tail") if names.count(end) != 1]
+        if missing:
+            raise ValueError(f"pattern '{self.id}' needs exactly one node with RIGHT_ID: {missing[0]}")
+        return self
+
+
+class AnnotationSchema(Settings):
+    """Which entities, relations and topics are emitted; nothing outside these labels ever is."""
+
+    entities: tuple[str, ...] = ("PERSON", "ORGANIZATION", "LOCATION")
+    relations: tuple[str, ...] = ("WORKS_FOR", "LOCATED_IN")
+    label_map: dict[str, str] = Field(default_factory=dict)  # a model's label → a schema label; wins over LABEL_MAP
+    patterns: tuple[Pattern, ...] = ()  # inline, or the path of a YAML file with a `patterns` list
+    use_shipped_patterns: bool = True
+    models: dict[str, str] = Field(
+        default_factory=dict
+    )  # language → spaCy model, beside the one that `models.spacy` names
+    num_topics: int = Field(8, ge=0)
+
+    @field_validator("patterns", mode="before")
+    @classmethod
+    def _from_file(cls, value: object) -> object:
+        return read_patterns(Path(value)) if isinstance(value, str | Path) else value
+
+    @model_validator(mode="after")
+    def _every_relation_has_a_pattern(self) -> Self:
+        for pattern in self.patterns:
+            if pattern.relation not in self.relations:
+                raise ValueError(f"pattern '{pattern.id}': relation {pattern.relation} is not listed in relations")
+        known = {pattern.relation for pattern in self.all_patterns()}
+        for relation in self.relations:
+            if relation not in known:
+                raise ValueError(f"relation {relation} has no pattern; declare one under annotation_schema.patterns")
+        return self
+
+    def all_patterns(self) -> tuple[Pattern, ...]:
+        """Return the shipped and the user's patterns of the schema's relations; a user's replaces its namesake."""
+        shipped = _shipped_patterns() if self.use_shipped_patterns else ()
+        by_id = {pattern.id: pattern for pattern in (*shipped, *self.patterns)}
+        return tuple(pattern for pattern in by_id.values() if pattern.relation in self.relations)
+
+    def label(self, model_label: str) -> str | None:
+        """Return the schema's label for a model's label, or None where the schema has none."""
+        name = (LABEL_MAP | self.label_map).get(model_label, model_label)
+        return name if name in self.entities else None
+
+
+class AnnotateSettings(Settings):
+    """The top-level keys that annotation owns in the configuration file."""
+
+    annotation_schema: AnnotationSchema = Field(default_factory=lambda: AnnotationSchema())
+
+
+def read_patterns(path: Path) -> tuple[Pattern, ...]:
+    """Read a YAML file's `patterns`; raise ConfigError naming the file and the field."""
+    return _PatternFile.parse(read_mapping(path), str(path)).patterns
+
+
+def result_settings(schema: AnnotationSchema) -> Mapping[str, object]:
+    """Return what changes annotation's rows, patterns spelled out, as JSON-able values."""
+    own = schema.model_dump(mode="json", exclude={"patterns", "use_shipped_patterns", "models"})
+    return own | {"patterns": [pattern.model_dump(mode="json") for pattern in schema.all_patterns()]}
+
+
+@cache
+def _shipped_patterns() -> tuple[Pattern, ...]:
+    return read_patterns(SHIPPED_PATTERNS)
+
+
+class _PatternFile(Settings):
+    vocabulary: dict[str, Any] = Field(default_factory=dict)  # anchors that the patterns share
+    patterns: tuple[Pattern, ...]
