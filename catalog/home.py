@@ -90,13 +90,24 @@ class Home:
             self.warehouse = str(files.local_path(self.warehouse).expanduser().absolute())
             files.make_folders(files.local_path(self.warehouse))
         self.store = Store(self.root, self.warehouse, settings.catalog)
-        self.store.create()
         self.ledger = Ledger(self.store)
 
     @classmethod
     def open(cls, settings: CatalogSettings) -> "Home":
         """Open a home, creating it on first use."""
         return cls(settings)
+
+    def close(self) -> None:
+        """Release the databases."""
+        if "index" in self.__dict__:
+            self.index.close()
+        self.store.close()
+
+    def __enter__(self) -> "Home":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @cached_property
     def index(self) -> KeyIndex:

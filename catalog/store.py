@@ -48,6 +48,7 @@ class Store:
 
     def __init__(self, root: Path, warehouse: str, properties: dict[str, str]) -> None:
         self.warehouse = warehouse
+        self._ensured: set[str] = set()
         self._properties = {
             "type": "sql",
             "uri": f"sqlite:///{root / 'catalog.db'}",
@@ -62,28 +63,31 @@ class Store:
                 f"{root}: the catalog cannot be opened: {error}; check that the folder is writable"
             ) from error
 
-    def create(self) -> None:
-        """Create the namespace and every table that is missing; add columns that older tables lack."""
-        with contextlib.suppress(NamespaceAlreadyExistsError):
-            self._catalog.create_namespace(NAMESPACE)
-        for name, schema in {"batches": BATCHES, **TABLES}.items():
-            try:
-                table = self._catalog.load_table((NAMESPACE, name))
-            except NoSuchTableError:
-                self._create_table(name, schema)
-                continue
-            if not set(schema.names) <= {field.name for field in table.schema().fields}:
-                with table.update_schema() as update:
-                    update.union_by_name(schema)
-
-    def _create_table(self, name: str, schema: pa.Schema) -> None:
-        location = files.join(str(self._properties["warehouse"]), "tables", name)
-        with contextlib.suppress(TableAlreadyExistsError):
-            self._catalog.create_table((NAMESPACE, name), schema=schema, location=location, properties=PROPERTIES)
+    def close(self) -> None:
+        """Release the catalog's connections."""
+        self._catalog.close()
 
     def load(self, name: str) -> Table:
-        """Return the table as it is now; the handle stays at this snapshot until refreshed."""
+        """Return the table as it is now, created if it is missing; the handle stays at this snapshot until refreshed."""
+        if name not in self._ensured:
+            self._ensure(name, BATCHES if name == "batches" else TABLES[name])
+            self._ensured.add(name)
         return self._catalog.load_table((NAMESPACE, name))
+
+    def _ensure(self, name: str, schema: pa.Schema) -> None:
+        """Create a table, or add the columns that an older headrace did not write."""
+        try:
+            table = self._catalog.load_table((NAMESPACE, name))
+        except NoSuchTableError:
+            with contextlib.suppress(NamespaceAlreadyExistsError):
+                self._catalog.create_namespace(NAMESPACE)
+            location = files.join(str(self._properties["warehouse"]), "tables", name)
+            with contextlib.suppress(TableAlreadyExistsError):
+                self._catalog.create_table((NAMESPACE, name), schema, location=location, properties=PROPERTIES)
+            return
+        if not set(schema.names) <= {field.name for field in table.schema().fields}:
+            with table.update_schema() as update:
+                update.union_by_name(schema)
 
     def holds(self, table: Table, batch_id: str) -> bool:
         """Tell whether rows of this batch are committed in the table."""

