@@ -68,7 +68,7 @@ class Store:
         self._catalog.close()
 
     def load(self, name: str) -> Table:
-        """Return the table as it is now, created if it is missing; the handle stays at this snapshot until refreshed."""
+        """Return the table as it is now (made if missing); the handle stays at this snapshot until refreshed."""
         if name not in self._ensured:
             self._ensure(name, BATCHES if name == "batches" else TABLES[name])
             self._ensured.add(name)
