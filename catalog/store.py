@@ -28,12 +28,14 @@ from catalog.schema import BATCHES, TABLES
 NAMESPACE = "headrace"
 IN_LIMIT = 200  # pyiceberg stops pruning files above 200 literals
 PLAN_ALL = 2000  # above this many ids one plan of everything is cheaper than many pruned ones
-KEEP_SNAPSHOTS = 10  # commits slow down with retained snapshots; expire back to this many …
-MOST_SNAPSHOTS = 20  # … whenever there are more than this
+KEEP_SNAPSHOTS = 3  # each update of a commit copies the whole metadata, so commits slow down with every snapshot kept …
+MOST_SNAPSHOTS = (
+    10  # … expire back to KEEP_SNAPSHOTS whenever there are more than this; readers pin files, not snapshots
+)
 ATTEMPTS = 60
 PROPERTIES = {
     "write.metadata.delete-after-commit.enabled": "true",
-    "write.metadata.previous-versions-max": "20",
+    "write.metadata.previous-versions-max": "5",
     "commit.retry.num-retries": "0",  # built-in retries do not check again whether the commit is still right
     "commit.manifest-merge.enabled": "true",
     "write.parquet.compression-codec": "zstd",
@@ -49,6 +51,7 @@ class Store:
     def __init__(self, root: Path, warehouse: str, properties: dict[str, str]) -> None:
         self.warehouse = warehouse
         self._ensured: set[str] = set()
+        self._planned: dict[Any, tuple[str, list[str]]] = {}
         self._properties = {
             "type": "sql",
             "uri": f"sqlite:///{root / 'catalog.db'}",
@@ -121,11 +124,21 @@ class Store:
 
     def plan(self, table: Table, batches: Sequence[str] | None) -> list[str]:
         """Return the URLs of the table's data files that may hold rows of these batches (all: None)."""
+        if batches is None:
+            return list(self._plan_all(table))
         filters: Iterable[expressions.BooleanExpression] = [expressions.AlwaysTrue()]
-        if batches is not None and len(batches) <= PLAN_ALL:
+        if len(batches) <= PLAN_ALL:
             chunks = [batches[i : i + IN_LIMIT] for i in range(0, len(batches), IN_LIMIT)]
             filters = [In("batch_id", chunk) for chunk in chunks]
         return sorted({task.file.file_path for item in filters for task in table.scan(row_filter=item).plan_files()})
+
+    def _plan_all(self, table: Table) -> list[str]:
+        """Plan everything, once for each metadata file, which never changes."""
+        location, urls = self._planned.get(table.name(), ("", []))
+        if location != table.metadata_location:
+            urls = sorted({task.file.file_path for task in table.scan().plan_files()})
+            self._planned[table.name()] = (table.metadata_location, urls)
+        return urls
 
     def dataset(self, urls: Sequence[str], schema: pa.Schema) -> ds.Dataset:
         """Open planned files as one Arrow dataset under the declared schema (columns absent in old files are null)."""
