@@ -1,0 +1,168 @@
+"""Causal language models: the only place where their weights are loaded, adapted, merged and saved."""
+
+import logging
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from catalog import models
+from catalog.errors import ModelUnavailable
+from catalog.models import Weights
+from trainer.settings import GenerationArgs, TrainingArgs
+from trainer.store import publish_folder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+log = logging.getLogger("headrace")
+
+
+class LanguageModel:
+    """A causal LM and its tokenizer, on the device that it was loaded to."""
+
+    def __init__(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
+        self.model: Any = model
+        self.tokenizer: Any = tokenizer
+
+    def encode(self, text: str) -> list[int]:
+        """Tokenize a text without special tokens."""
+        return list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+    @property
+    def device(self) -> str:
+        """The type of the device that the weights are on: cpu or cuda."""
+        return str(self.model.device.type)
+
+    @property
+    def end(self) -> int:
+        """The token that ends a document."""
+        token = self.tokenizer.eos_token_id
+        assert token is not None, "load_model refuses tokenizers without an end token"
+        return int(token)
+
+    def add_adapter(self, args: TrainingArgs) -> None:
+        """Put new LoRA adapters, which change nothing yet, on the frozen model; seeded by the settings."""
+        import torch
+        from peft import LoraConfig, get_peft_model
+
+        torch.manual_seed(args.seed)
+        targets = args.lora.target_modules
+        config = LoraConfig(
+            r=args.lora.r,
+            lora_alpha=args.lora.alpha,
+            lora_dropout=args.dropout,
+            target_modules=targets if isinstance(targets, str) else list(targets),
+            task_type="CAUSAL_LM",
+        )
+        self.model = get_peft_model(self.model, config)
+
+    def load_adapter(self, folder: Path) -> None:
+        """Put trained adapters on the model."""
+        from peft import PeftModel
+
+        self.model = PeftModel.from_pretrained(self.model, folder)
+
+    def merge(self) -> None:
+        """Fold the adapters into the weights."""
+        self.model = self.model.merge_and_unload()
+
+    def save(self, folder: Path) -> None:
+        """Write weights (safetensors), configuration and tokenizer to a folder, whole or not at all."""
+
+        def write(aside: Path) -> None:
+            self.model.save_pretrained(aside)
+            self.tokenizer.save_pretrained(aside)
+
+        publish_folder(folder, write)
+
+    def generate(self, prompt: str, args: GenerationArgs, seed: int) -> str:
+        """Sample a continuation of a prompt; the same seed gives the same text and leaves torch's generator alone."""
+        import torch
+        from transformers import GenerationConfig
+
+        make_config: Any = GenerationConfig  # untyped upstream
+        config = make_config(
+            **args.model_dump(), eos_token_id=self.end, pad_token_id=self.tokenizer.pad_token_id, use_cache=True
+        )
+        given = self.tokenizer(prompt, return_tensors="pt", add_special_tokens=False).to(self.model.device)
+        self.model.eval()
+        with torch.random.fork_rng(), torch.inference_mode():
+            torch.manual_seed(seed)
+            tokens = self.model.generate(**given, generation_config=config)
+        return str(self.tokenizer.decode(tokens[0, given["input_ids"].shape[1] :], skip_special_tokens=True)).strip()
+
+
+def load_model(weights: Weights, device: str = "cpu") -> LanguageModel:
+    """Load a causal LM in fp32 from a folder, a packaged GGUF or the hub; raise ModelUnavailable with the remedy."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    quiet()
+    source = _source(weights)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        first = " ".join(str(error).split())[:200]
+        raise ModelUnavailable(f"{models.remedy('lm', weights.name)} ({first})") from error
+    if tokenizer.eos_token_id is None:
+        raise ModelUnavailable(f"{weights.name}: its tokenizer has no end token; set models.lm to a causal LM")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return LanguageModel(model.to(device), tokenizer)
+
+
+def quiet() -> None:
+    """Keep transformers' own progress bars and chatter off standard error; ours says what matters."""
+    from transformers.utils import logging
+
+    chatter: Any = logging  # untyped upstream
+    chatter.set_verbosity_error()
+    chatter.disable_progress_bar()
+
+
+def _source(weights: Weights) -> str | Path:
+    if weights.path is None:
+        return weights.name
+    return weights.path if weights.path.is_dir() else _converted(weights.path, weights.revision)
+
+
+def _converted(gguf: Path, revision: str) -> Path:
+    """Return the folder of a GGUF file's dequantized weights; the first call writes it to the cache."""
+    if gguf.suffix != ".gguf":
+        raise ModelUnavailable(
+            f"{gguf}: not a model; set models.lm to a folder with config.json, a .gguf file or a name"
+        )
+    revision = revision if not revision.startswith("local:") else _fingerprint(gguf)
+    folder = models.cache_dir() / f"lm-{gguf.stem}-{revision}"
+    if not folder.is_dir():
+        log.info("train: converting %s to safetensors, once", gguf.name)
+        publish_folder(folder, lambda aside: _convert(gguf, aside))
+    return folder
+
+
+def _convert(gguf: Path, folder: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        model: Any = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    except ImportError as error:
+        raise ModelUnavailable(f"{gguf.name}: reading GGUF needs another package: pip install gguf") from error
+    # transformers has dequantized the weights but still calls the model quantized, and refuses to save it
+    model.hf_quantizer = None
+    model.is_quantized = False
+    with suppress(AttributeError):
+        del model.quantization_method
+    with suppress(AttributeError):
+        del model.config.quantization_config
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _fingerprint(path: Path) -> str:
+    import hashlib
+
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

@@ -1,0 +1,42 @@
+"""The mix plan of a round: which rows are trained on, in which order; new ones once an epoch, older ones replayed."""
+
+import math
+from collections.abc import Iterable, Mapping
+
+import pyarrow as pa
+
+from catalog.ids import make_id
+from trainer.settings import ReplayArgs
+
+REPLAY = "replay"
+PLAN = pa.schema([("epoch", pa.int64()), ("row_id", pa.string()), ("kind", pa.string())])
+
+
+def make_plan(
+    fresh: Mapping[str, Iterable[str]], older: Iterable[str], replay: ReplayArgs, epochs: int, seed: str
+) -> pa.Table:
+    """Order every fresh row (ids by kind) once per epoch among replayed older rows, drawn anew for each epoch.
+
+    The order is that of hashes of (seed, epoch, row): independent of the order given and of any library's generator.
+    """
+    kinds = {row: kind for kind, rows in fresh.items() for row in rows}
+    pool = set(older) - kinds.keys()
+    count = num_replayed(len(kinds), len(pool), replay)
+    rows = []
+    for epoch in range(epochs):
+        drawn = shuffled(pool, seed, "draw", str(epoch))[:count]
+        order = shuffled([*kinds, *drawn], seed, "order", str(epoch))
+        rows += [{"epoch": epoch, "row_id": row, "kind": kinds.get(row, REPLAY)} for row in order]
+    return pa.Table.from_pylist(rows, schema=PLAN)
+
+
+def num_replayed(num_fresh: int, num_older: int, replay: ReplayArgs) -> int:
+    """Return how many older rows an epoch replays: the share asked for, but at least the minimum, if there are any."""
+    if num_fresh == 0 or replay.fraction == 0:
+        return 0
+    return min(num_older, max(replay.minimum, math.ceil(num_fresh * replay.fraction)))
+
+
+def shuffled(rows: Iterable[str], *seed: str) -> list[str]:
+    """Return rows in the order of their hash under a seed."""
+    return sorted(rows, key=lambda row: make_id("shuffle", *seed, row))
