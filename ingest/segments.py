@@ -1,0 +1,282 @@
+"""WARC segments: written member by member, sealed, moved into the warehouse, and read back as table rows."""
+
+import base64
+import errno
+import hashlib
+import io
+import json
+import os
+import re
+import secrets
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from http import HTTPStatus
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+from warcio.statusandheaders import StatusAndHeaders
+from warcio.warcwriter import BufferWARCWriter
+
+from catalog import files, ids
+from catalog.errors import Corrupt
+from catalog.schema import body, rejects
+from catalog.warc import Record, iterate_segment
+from ingest.fetch import Failure, Response
+
+META = "X-Headrace"  # an extension field (ISO 28500, 4): what the crawl knew when it stored the record
+RENAMED = {"content-encoding", "transfer-encoding", "content-length"}  # as Common Crawl stores decoded bodies
+DROPPED = {"set-cookie", "set-cookie2"}  # sessions are nobody's data to keep
+CHUNK = 1 << 20
+PACKED = ("image/", "audio/", "video/")
+METADATA = {"metadata": 1 << 20}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What the crawl knows about one visit besides the response; stored inside its record."""
+
+    kind: str
+    host: str
+    source: str
+    source_class: str
+    depth: int
+    referrer: str | None
+    scope: str
+    status: int | None = None
+    etag: str | None = None  # a local file's signature stands here too
+    last_modified: str | None = None
+    robots_rule: str | None = None
+    rights: str = ""
+    licence: str = ""
+    file: str | None = None  # the local WARC file that the record was taken from, and its number in it
+    index: int | None = None
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The block of one record to be written."""
+
+    kind: str
+    url: str
+    content: bytes
+    sha256: str
+
+
+def response_member(response: Response, content_type: str, sha256: str, origin: Origin, date: float) -> bytes:
+    """Return one gzip member with a `response` record: the decoded body under the headers as they came."""
+    headers = [(name, value) for name, value in response.headers if name.lower() not in RENAMED | DROPPED]
+    headers += [(f"X-Crawl-{name}", value) for name, value in response.headers if name.lower() in RENAMED]
+    headers.append(("Content-Length", str(len(response.body))))
+    phrase = HTTPStatus(response.status).phrase if response.status in set(HTTPStatus) else ""
+    http = StatusAndHeaders(f"{response.status} {phrase}", [_clean(pair) for pair in headers], protocol="HTTP/1.1")
+    stored = Stored("response", response.url, response.body, sha256)
+    return _member(stored, _meta(origin, content_type, stored), date, http=http)
+
+
+def resource_member(url: str, content: bytes, content_type: str, sha256: str, origin: Origin, date: float) -> bytes:
+    """Return one gzip member with a `resource` record: a local file as it is."""
+    stored = Stored("resource", url, content, sha256)
+    return _member(stored, _meta(origin, content_type, stored), date, content_type)
+
+
+def reject_member(url: str, failure: Failure, origin: Origin, date: float) -> bytes:
+    """Return one gzip member with a `metadata` record: why a URL brought nothing."""
+    content = json.dumps({"reason": failure.reason, "detail": failure.detail}).encode()
+    stored = Stored("metadata", url, content, hashlib.sha256(content).hexdigest())
+    return _member(stored, _meta(origin, "", stored), date, "application/json")
+
+
+def _member(
+    stored: Stored, meta: dict[str, object], date: float, content_type: str = "", http: StatusAndHeaders | None = None
+) -> bytes:
+    digest = base64.b32encode(bytes.fromhex(stored.sha256)).decode()
+    writer = BufferWARCWriter(gzip=False, warc_version="1.1")
+    record = writer.create_warc_record(
+        stored.url,
+        stored.kind,
+        payload=io.BytesIO(stored.content),
+        length=len(stored.content),
+        http_headers=http,
+        warc_content_type=content_type,
+        warc_headers_dict={
+            "WARC-Date": _iso(date),
+            "WARC-Payload-Digest": f"sha256:{digest}",
+            META: json.dumps(meta, separators=(",", ":")),
+        },
+    )
+    writer.write_record(record)
+    return _gzip(writer.get_contents(), 1 if str(meta.get("type")).startswith(PACKED) else 6)
+
+
+def _gzip(data: bytes, level: int) -> bytes:
+    packer = zlib.compressobj(level, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+    return packer.compress(data) + packer.flush()
+
+
+def _meta(origin: Origin, content_type: str, stored: Stored) -> dict[str, object]:
+    known = {name: value for name, value in asdict(origin).items() if value not in (None, "")}
+    if stored.kind == "metadata":
+        return known
+    return known | {"type": content_type, "sha256": stored.sha256, "bytes": len(stored.content)}
+
+
+def _clean(header: tuple[str, str]) -> tuple[str, str]:
+    """Keep a hostile header from breaking out of its line."""
+    return re.sub(r"[^!-9;-~]", "_", header[0]), re.sub(r"[\x00-\x1f\x7f]", " ", header[1])
+
+
+def _iso(date: float) -> str:
+    return datetime.fromtimestamp(date, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+class SegmentWriter:
+    """One open segment in the staging folder; each append is one write, so a killed process leaves whole members."""
+
+    def __init__(self, folder: Path, user_agent: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / f"{secrets.token_hex(8)}.warc.gz"
+        self._file = self.path.open("xb", buffering=0)
+        self.num_records = 0
+        writer = BufferWARCWriter(gzip=False, warc_version="1.1")
+        info = {
+            "software": f"headrace/{version('headrace')}", "format": "WARC File Format 1.1",
+            "http-header-user-agent": user_agent, "robots": "RFC 9309",
+        }  # fmt: skip
+        writer.write_record(writer.create_warcinfo_record(self.path.name, info))
+        self._file.write(_gzip(writer.get_contents(), 6))
+
+    @property
+    def num_bytes(self) -> int:
+        """How long the segment is so far."""
+        return self._file.tell()
+
+    def append(self, member: bytes) -> None:
+        """Add one record."""
+        self._file.write(member)
+        self.num_records += 1
+
+    def seal(self) -> str:
+        """Make the segment durable and return its SHA-256."""
+        os.fsync(self._file.fileno())
+        self._file.close()
+        return seal_file(self.path)
+
+
+def seal_file(path: Path) -> str:
+    """Make a finished file and its name durable and return its SHA-256."""
+    files.fsync_folder(path.parent)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def salvage(path: Path) -> int:
+    """Cut a segment that a crash left open behind its last whole member; return how many records it holds."""
+    whole, members = 0, 0
+    with path.open("r+b") as file:
+        for end in _member_ends(file):
+            whole, members = end, members + 1
+        file.truncate(whole)
+        os.fsync(file.fileno())
+    return max(members - 1, 0)  # the first describes the segment
+
+
+def _member_ends(file: BinaryIO) -> Iterator[int]:
+    """Yield the offset behind each gzip member that is whole and passes its checksum."""
+    position, data = 0, b""
+    while True:
+        unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        while not unpacker.eof:
+            data = data or file.read(CHUNK)
+            if not data:
+                return
+            try:
+                unpacker.decompress(data)
+            except zlib.error:
+                return
+            position += len(data) - len(unpacker.unused_data)
+            data = unpacker.unused_data
+        yield position
+
+
+def segment_path(sha256: str) -> str:
+    """Return where a sealed segment lies in the warehouse."""
+    return f"warc/{sha256[:2]}/{sha256}.warc.gz"
+
+
+def store_segment(staged: Path, warehouse: str, sha256: str) -> str:
+    """Move a sealed segment into the warehouse and return its path there; harmless when it has been moved already."""
+    path = segment_path(sha256)
+    if not staged.exists():
+        return path
+    target = files.join(warehouse, path)
+    if files.is_local(target):
+        files.make_folders(files.local_path(target).parent)
+        try:
+            staged.rename(files.local_path(target))
+            files.fsync_folder(files.local_path(target).parent)
+            return path
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+    files.write_new(target, staged.read_bytes())
+    staged.unlink()
+    return path
+
+
+def segment_tables(warehouse: str, path: str) -> dict[str, pa.Table]:
+    """Derive the crawl's rows from one sealed segment and from nothing else: `pages` and `rejects`."""
+    pages: list[dict[str, object]] = []
+    refused: list[dict[str, str | None]] = []
+    for record, meta in crawl_records(warehouse, path):
+        if record.kind == "metadata":
+            reason, detail = reason_of(record)
+            record_id = ids.page_id(record.url, "")
+            refused.append({"record_id": record_id, "url": record.url, "reason": reason, "detail": detail})
+        else:
+            pages.append(_page(record, meta, path))
+    refused.sort(key=lambda row: (str(row["record_id"]), str(row["reason"])))
+    pages.sort(key=lambda row: (str(row["page_id"]), str(row["fetched_at"])))
+    return {"pages": pa.Table.from_pylist(pages, schema=body("pages")), "rejects": rejects("crawl", refused)}
+
+
+def _page(record: Record, meta: Mapping[str, Any], path: str) -> dict[str, object]:
+    return {
+        "page_id": ids.page_id(record.url, meta["sha256"]),
+        "url": record.url,
+        "source": meta["source"],
+        "source_class": meta["source_class"],
+        "depth": meta["depth"],
+        "referrer": meta.get("referrer"),
+        "fetched_at": record.date,
+        "status": meta.get("status", 200),
+        "reason": None,
+        "content_type": meta["type"],
+        "num_bytes": meta["bytes"],
+        "payload_sha256": meta["sha256"],
+        "robots_rule": meta.get("robots_rule"),
+        "rights": meta.get("rights"),
+        "licence": meta.get("licence"),
+        "warc_path": path,
+        "warc_offset": record.offset,
+        "warc_length": record.length,
+    }
+
+
+def crawl_records(warehouse: str, path: str) -> Iterator[tuple[Record, dict[str, Any]]]:
+    """Yield the records of a segment that tell of a visit, with what the crawl knew about each."""
+    for record in iterate_segment(warehouse, path, METADATA):
+        if META.lower() in record.headers:
+            yield record, json.loads(record.headers[META.lower()])
+
+
+def reason_of(record: Record) -> tuple[str, str]:
+    """Return reason and detail of a record that tells why a URL brought nothing; raise Corrupt."""
+    try:
+        given = json.loads(record.block or b"")
+        return str(given["reason"]), str(given["detail"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise Corrupt(f"record at {record.offset} for {record.url} gives no reason: {error}") from error

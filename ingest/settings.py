@@ -1,0 +1,162 @@
+"""Settings of the intake: which sources, how to behave on the network, and what to keep."""
+
+import re
+from pathlib import PurePath
+from typing import Annotated, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, ByteSize, ConfigDict, Field, field_validator, model_validator
+
+from catalog.settings import Settings
+
+SourceKind: TypeAlias = Literal["site", "page", "sitemap", "feed", "warc", "folder", "table"]
+SourceClass: TypeAlias = Literal["news", "social", "blog", "other"]
+
+SUPPORTED_KINDS = ("site", "page", "sitemap", "feed", "warc", "folder")
+UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+FEED_NAME = re.compile(r"(^|/)(feed|rss|atom)([./]|$)|\.(rss|atom)$", re.IGNORECASE)
+SITEMAP_NAME = re.compile(r"(^|/)sitemap[^/]*\.xml(\.gz)?$", re.IGNORECASE)
+
+
+def parse_seconds(value: object) -> object:
+    """Turn '45m', '1.5h' or a number into seconds; leave anything else for pydantic to refuse."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", value)
+        if not match:
+            raise ValueError(f"'{value}' is not a duration; write seconds, or a number with s, m, h or d")
+        return float(match[1]) * UNITS[match[2] or "s"]
+    return value
+
+
+Seconds: TypeAlias = Annotated[float, BeforeValidator(parse_seconds), Field(ge=0, allow_inf_nan=False)]
+
+
+class Source(Settings):
+    """One place that the world comes in from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    url: str = Field(min_length=1)  # a web address, or a local path or glob for folder and warc
+    kind: SourceKind
+    source_class: SourceClass = Field(default="other", alias="class")
+    depth: int = Field(default=3, ge=0)  # links followed from the seed
+    max_pages: int = Field(default=1000, ge=1)  # new pages admitted in one run; the rest wait for the next
+    max_media: int = Field(default=5000, ge=0)  # new pictures and recordings admitted in one run
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, value: object) -> object:
+        if isinstance(value, str):
+            value = {"url": value}
+        if isinstance(value, dict) and isinstance(value.get("url"), str):
+            guessed: dict[str, object] = {"kind": guess_kind(value["url"])}
+            if "source_class" not in value:
+                guessed["class"] = guess_class(value["url"])
+            value = guessed | value
+        return value
+
+    @field_validator("kind")
+    @classmethod
+    def _supported(cls, kind: SourceKind) -> SourceKind:
+        if kind not in SUPPORTED_KINDS:
+            raise ValueError(f"sources of kind '{kind}' cannot be read; use one of {', '.join(SUPPORTED_KINDS)}")
+        return kind
+
+    @model_validator(mode="after")
+    def _addressable(self) -> "Source":
+        scheme = scheme_of(self.url)
+        if self.kind in ("site", "page", "sitemap", "feed") and scheme not in ("http", "https"):
+            raise ValueError(f"a source of kind '{self.kind}' needs an http or https URL, not '{self.url}'")
+        if self.kind == "folder" and scheme in ("http", "https"):
+            raise ValueError(f"a source of kind 'folder' needs a local path, not '{self.url}'")
+        return self
+
+
+class NetworkSettings(Settings):
+    """How the crawler behaves towards other people's machines."""
+
+    user_agent: str = Field(default="headrace", pattern=r"^[A-Za-z_-]+$")  # the product token that robots.txt names
+    contact: str = Field(default="", pattern=r"^[\x21-\x7e]*$")  # how owners of sites reach you: mailto:you@example.org
+    allow_private_hosts: tuple[str, ...] = ()  # 127.0.0.1, localhost:8000, 10.0.0.0/8
+    max_bytes: ByteSize = Field(default=ByteSize(50_000_000), gt=0)  # of one response, decoded
+    delay: Seconds = 1.0  # between two requests to one host; robots.txt may ask for more
+    concurrency: int = Field(default=16, ge=1)
+    concurrency_per_host: int = Field(default=4, ge=1)  # applies where delay is 0
+    timeout: Seconds = Field(default=30.0, gt=0)  # of one request, from connecting to the last byte
+    max_redirects: int = Field(default=10, ge=0)
+    retries: int = Field(default=2, ge=0)
+    retry_delay: Seconds = 1.0  # doubled at each retry
+    max_retry_after: Seconds = 60.0  # a longer Retry-After puts the host off until a later run
+    recrawl_after: Seconds = 2700.0  # how long a page counts as fresh; seeds are asked again in every run
+    segment_bytes: ByteSize = Field(default=ByteSize(64_000_000), gt=0)
+    segment_records: int = Field(default=2000, ge=1)
+
+
+PiiKind: TypeAlias = Literal["email", "phone", "cn_id", "card", "ip"]
+
+
+class CleaningRules(Settings):
+    """What is done to every block of text; each rule can be turned off by itself."""
+
+    remove_html: bool = True  # off: blocks keep their inline tags
+    normalize_whitespace: bool = True
+    filter_stopwords: bool = True  # fills analysis_text; the training text never loses a word
+    fix_unicode: bool = True
+    mask_pii: bool = True
+    pii_kinds: tuple[PiiKind, ...] = (
+        "email",
+        "phone",
+        "cn_id",
+        "card",
+    )  # ip is for who wants it: manuals are full of them
+
+
+class ExtractSettings(Settings):
+    """Which pages become documents."""
+
+    languages: tuple[str, ...] = ()  # ISO 639-1; empty: all
+    min_chars: int = Field(20, ge=0)  # a page with pictures or recordings may say less
+    min_quality: float = Field(0.0, ge=0, le=1)
+    max_html_bytes: ByteSize = Field(ByteSize(10_000_000), gt=0)
+    max_elements: int = Field(200_000, ge=1)  # of one page's tree
+
+
+class IngestSettings(Settings):
+    """The top-level keys that the intake owns."""
+
+    data_sources: tuple[Source, ...] = ()
+    network: NetworkSettings = NetworkSettings()
+    cleaning_rules: CleaningRules = CleaningRules()
+    extract: ExtractSettings = ExtractSettings()
+
+
+def scheme_of(url: str) -> str:
+    """Return the lower-case URL scheme, or '' for a local path."""
+    match = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):", url)
+    return match[1].lower() if match else ""
+
+
+def guess_kind(url: str) -> SourceKind:
+    """Guess what a source is from its address alone."""
+    web = scheme_of(url) in ("http", "https")
+    path = urlsplit(url).path if web else url
+    suffixes = [suffix.lower() for suffix in PurePath(path).suffixes]
+    if ".warc" in suffixes[-2:]:
+        return "warc"
+    if {".jsonl", ".csv", ".parquet"} & set(suffixes[-2:]):
+        return "table"
+    if not web:
+        return "folder"
+    if SITEMAP_NAME.search(path):
+        return "sitemap"
+    return "feed" if FEED_NAME.search(path) else "site"
+
+
+def guess_class(url: str) -> SourceClass:
+    """Guess news, social or blog from the first label of the host; 'other' when it says nothing."""
+    label = (urlsplit(url).hostname or "").split(".")[0] if scheme_of(url) in ("http", "https") else ""
+    match label:
+        case "news" | "social" | "blog":
+            return label
+        case _:
+            return "other"

@@ -1,0 +1,78 @@
+"""URLs by the WHATWG standard: one parser (ada-url) decides what a host is, everywhere."""
+
+import mimetypes
+from collections import Counter
+
+import ada_url
+
+MAX_LENGTH = 2048
+MAX_SEGMENTS = 20
+MAX_REPEATS = 3
+
+
+def canonical(url: str, base: str | None = None) -> str | None:
+    """Return the serialised http(s) URL without fragment and credentials, or None where it is not one."""
+    try:
+        parsed = ada_url.URL(url.strip(), base) if base else ada_url.URL(url.strip())
+    except (ValueError, UnicodeError):
+        return None
+    if parsed.protocol not in ("http:", "https:") or not parsed.hostname:
+        return None
+    parsed.hash = ""
+    parsed.username = ""
+    parsed.password = ""
+    return str(parsed.href)
+
+
+def host_of(url: str) -> str:
+    """Return host and port of a canonical URL, as one site is told from another; '' for a file URL."""
+    return str(ada_url.URL(url).host)
+
+
+def hostname_of(url: str) -> str:
+    """Return the host of a canonical URL without its port and without IPv6 brackets."""
+    return str(ada_url.URL(url).hostname).strip("[]")
+
+
+def port_of(url: str) -> int:
+    """Return the port that a canonical URL connects to."""
+    parsed = ada_url.URL(url)
+    return int(parsed.port) if parsed.port else 443 if parsed.protocol == "https:" else 80
+
+
+def origin_of(url: str) -> str:
+    """Return scheme, host and port: what one robots.txt speaks for."""
+    return str(ada_url.URL(url).origin)
+
+
+def path_and_query(url: str) -> str:
+    """Return what robots.txt rules are matched against."""
+    parsed = ada_url.URL(url)
+    return f"{parsed.pathname}{parsed.search}"
+
+
+def file_url(path: str) -> str:
+    """Return the file URL of an absolute POSIX path."""
+    parsed = ada_url.URL("file:///")
+    parsed.pathname = path.replace("%", "%25").replace("?", "%3F").replace("#", "%23")
+    return str(parsed.href)
+
+
+def trap_reason(url: str) -> str | None:
+    """Say why a URL looks like one of an endless family, or None."""
+    if len(url) > MAX_LENGTH:
+        return f"{len(url)} characters, more than {MAX_LENGTH}"
+    segments = [segment for segment in str(ada_url.URL(url).pathname).split("/") if segment]
+    if len(segments) > MAX_SEGMENTS:
+        return f"{len(segments)} path segments, more than {MAX_SEGMENTS}"
+    if segments:
+        segment, times = Counter(segments).most_common(1)[0]
+        if times > MAX_REPEATS:
+            return f"path segment '{segment}' occurs {times} times"
+    return None
+
+
+def type_by_name(url: str) -> str:
+    """Guess a media type from the name in the URL; application/octet-stream where it says nothing."""
+    path = str(ada_url.URL(url).pathname)
+    return mimetypes.guess_type(path)[0] or "application/octet-stream"
