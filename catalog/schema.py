@@ -72,6 +72,7 @@ SEGMENT = _struct(
 )
 BLOCK = _struct(kind=STRING, level=INT, order=INT, start=INT, end=INT)
 MEDIA_REFERENCE = _struct(url=STRING, kind=STRING, alt=STRING, caption=STRING, block=INT)
+RULE_HITS = _struct(rule=STRING, hits=INT)  # how many changes each cleaning rule made
 ENTITY = _struct(start=INT, end=INT, label=STRING, text=STRING, score=FLOAT)
 RELATION = _struct(label=STRING, head=INT, tail=INT, start=INT, end=INT, score=FLOAT)
 SCORED = _struct(label=STRING, score=FLOAT)
@@ -135,6 +136,7 @@ TABLES: dict[str, pa.Schema] = {
         media=pa.list_(MEDIA_REFERENCE),
         licence=STRING,
         rights=STRING,
+        rule_hits=pa.list_(RULE_HITS),
     ),
     "media": _table(
         media_id=STRING,
@@ -238,9 +240,9 @@ ROW_ID: dict[str, str] = {
     "rejects": "record_id", "tombstones": "tombstone_id", "reviews": "review_id", "feedback": "feedback_id",
 }  # fmt: skip
 
-# Columns with point lookups in the key index.
+# Columns with point lookups in the key index; `media.url` is the field url of every struct in the list media.
 KEYS: dict[str, tuple[str, ...]] = {
-    "pages": ("page_id", "url"), "documents": ("document_id", "url", "page_id", "text_sha256"),
+    "pages": ("page_id", "url"), "documents": ("document_id", "url", "page_id", "text_sha256", "media.url"),
     "media": ("media_id", "url"), "image_features": ("media_id",), "thumbnails": ("media_id",),
     "text_features": ("document_id",), "transcripts": ("media_id",), "annotations": ("subject_id",),
     "duplicates": ("record_id", "kept_id"), "examples": ("example_id", "document_id", "url"),

@@ -1,0 +1,259 @@
+"""Which blocks of a page are its main content: our DOM walk, reconciled with trafilatura's choice."""
+
+import re
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from ingest.blocks import Block, Page, Reference
+from ingest.references import Element
+
+NOT_LETTERS = re.compile(r"[\W_]+")
+ANCHOR = 40  # letters from which a block's text is taken to be unmistakable
+SHORT = 16  # letters under which a block must follow the last one at once, or share an edge with one of the extractor's
+CLOSE = 150  # letters of rejected text that may stand between a picture and the content that it belongs to
+KINDS = {"head": "heading", "item": "list_item", "row": "table", "code": "code", "quote": "quote"}
+UNITS = ("p", "head", "item", "row", "code", "quote", "ab", "fw")
+
+
+@dataclass(slots=True)
+class Unit:
+    """One block as the extractor sees it, with its half-open range in the extractor's compacted text."""
+
+    kind: str
+    text: str
+    start: int
+    end: int
+
+
+@dataclass(slots=True)
+class Match:
+    """A DOM block found in the extractor's text at a half-open range."""
+
+    block: Block
+    start: int
+    end: int
+
+
+def compact(text: str) -> str:
+    """Reduce a text to its letters and digits, which no extractor changes."""
+    return NOT_LETTERS.sub("", text)
+
+
+def main_blocks(page: Page, extracted: Element) -> list[Block]:
+    """Return the blocks of the page that make up the extracted body, in DOM order, covering all of its text.
+
+    Where the extractor joined or cut a block, its own text takes the block's place and order.
+    """
+    units = list(_units(extracted))
+    text = "".join(compact(unit.text) for unit in units)
+    compacted = [compact(block.text) for block in page.blocks]
+    matches = _match(page.blocks, compacted, text, units)
+    return _without_chrome(_fill(matches, units, page.blocks, compacted))
+
+
+def _without_chrome(blocks: Sequence[Block]) -> list[Block]:
+    """Drop blocks deeper in navigation than most of the text, which some pages wrap in an "ads" box themselves."""
+    allowed = _depth(blocks)
+    return [block for block in blocks if block.chrome <= allowed]
+
+
+def _depth(blocks: Sequence[Block]) -> int:
+    """Return how many elements of page furniture enclose most of the text."""
+    sizes: Counter[int] = Counter()
+    for block in blocks:
+        sizes[block.chrome] += len(block.text)
+    return max(sizes, key=lambda depth: sizes[depth], default=0)
+
+
+def _units(body: Element) -> Iterator[Unit]:
+    """Cut the extractor's tree into its innermost blocks, in order."""
+    position = 0
+    for kind, text in _pieces(body, "paragraph"):
+        length = len(compact(text))
+        if length:
+            yield Unit(kind, text, position, position + length)
+            position += length
+
+
+def _pieces(element: Element, kind: str) -> Iterator[tuple[str, str]]:
+    gathered = [element.text or ""]
+    for child in element:
+        if child.tag in UNITS or child.tag in ("list", "table"):
+            yield kind, " ".join("".join(gathered).split())
+            gathered.clear()
+            yield from _pieces(child, KINDS.get(child.tag, kind if child.tag == "p" else "paragraph"))
+        elif child.tag == "lb":
+            gathered.append("\n")
+        else:
+            gathered.append(
+                "".join(child.itertext()) + (" | " if child.tag == "cell" and child.getnext() is not None else "")
+            )
+        gathered.append(child.tail or "")
+    yield kind, " ".join("".join(gathered).split())
+
+
+def _match(blocks: Sequence[Block], compacted: Sequence[str], text: str, units: Sequence[Unit]) -> list[Match]:
+    """Find DOM blocks in the extracted text: unmistakable ones first, then the short ones in the gaps between them."""
+    anchors = _ascending(_anchors(blocks, compacted, text))
+    edges = {unit.start for unit in units} | {unit.end for unit in units}
+    matches: list[Match] = []
+    first = position = 0
+    for anchor in [*anchors, None]:
+        last = anchor.block.order if anchor else len(blocks)
+        limit = anchor.start if anchor else len(text)
+        for block, letters in zip(blocks[first:last], compacted[first:last], strict=True):
+            start = _find_short(letters, text, position, limit, edges)
+            if start >= 0:
+                position = start + len(letters)
+                matches.append(Match(block, start, position))
+        if anchor:
+            matches.append(anchor)
+            first, position = last + 1, anchor.end
+    return matches
+
+
+def _anchors(blocks: Sequence[Block], compacted: Sequence[str], text: str) -> Iterator[Match]:
+    position = 0
+    for block, letters in zip(blocks, compacted, strict=True):
+        if len(letters) >= ANCHOR:
+            start = text.find(letters, position)
+            start = start if start >= 0 else text.find(letters, 0, position + len(letters))
+            if start >= 0:
+                position = start + len(letters)
+                yield Match(block, start, position)
+
+
+def _ascending(matches: Iterator[Match]) -> list[Match]:
+    """Keep the longest run of matches that ascend in both texts (patience sorting), without overlaps."""
+    tails: list[int] = []
+    piles: list[tuple[Match, int | None]] = []
+    tops: list[int] = []
+    for match in matches:
+        pile = bisect_left(tails, match.start)
+        piles.append((match, tops[pile - 1] if pile else None))
+        if pile == len(tails):
+            tails.append(match.start)
+            tops.append(len(piles) - 1)
+        else:
+            tails[pile], tops[pile] = match.start, len(piles) - 1
+    chain: list[Match] = []
+    index: int | None = tops[-1] if tops else None
+    while index is not None:
+        match, index = piles[index]
+        if not chain or match.end <= chain[-1].start:
+            chain.append(match)
+    return chain[::-1]
+
+
+def _find_short(letters: str, text: str, position: int, limit: int, edges: set[int]) -> int:
+    if not letters or limit - position < len(letters):
+        return -1
+    start = text.find(letters, position, limit)
+    if len(letters) >= SHORT:
+        return start
+    while start > position and start not in edges and start + len(letters) not in edges:
+        start = text.find(letters, start + 1, limit)
+    return start
+
+
+def _fill(
+    matches: list[Match], units: Sequence[Unit], blocks: Sequence[Block], compacted: Sequence[str]
+) -> list[Block]:
+    """Add the extractor's units that no match covers, at the place and order of the DOM block that holds them."""
+    found: list[tuple[int, Block]] = [(match.start, match.block) for match in matches]
+    ends = [match.end for match in matches]
+    starts = [match.start for match in matches]
+    for unit in units:
+        if _covered(unit, matches, starts, ends) * 2 >= unit.end - unit.start:
+            continue
+        before, after = bisect_right(ends, unit.start), bisect_left(starts, unit.end)
+        first = matches[before - 1].block.order if before else 0
+        last = matches[after].block.order if after < len(matches) else len(blocks)
+        letters = compact(unit.text)
+        home = next((blocks[i] for i in range(first, last) if letters in compacted[i]), None)
+        block = home if home is not None else Block(unit.kind, None, unit.text, first)
+        found.append((unit.start, replace(block, text=unit.text, markup=None)))
+    return [block for _, block in sorted(found, key=lambda item: item[0])]
+
+
+def _covered(unit: Unit, matches: Sequence[Match], starts: Sequence[int], ends: Sequence[int]) -> int:
+    covered = 0
+    for index in range(bisect_right(ends, unit.start), bisect_left(starts, unit.end)):
+        covered += min(unit.end, matches[index].end) - max(unit.start, matches[index].start)
+    return covered
+
+
+def main_references(page: Page, kept: Sequence[Block]) -> list[Reference]:
+    """Return the media inside or next to the kept blocks, without what stands in navigation, asides and footers."""
+    orders = {block.order for block in kept}
+    distances = _distances(page.blocks, orders | _headline(page.blocks, orders))
+    allowed = _depth(kept)
+    seen: set[str] = set()
+    references = []
+    for reference in page.references:
+        near = not orders or distances[reference.place] <= CLOSE or (reference.inside and reference.place in orders)
+        if near and reference.chrome <= allowed and reference.url not in seen:
+            seen.add(reference.url)
+            references.append(replace(reference, caption=_caption(page, reference)))
+    return references
+
+
+def _caption(page: Page, reference: Reference) -> str | None:
+    order = caption_order(reference, page)
+    return " ".join(page.blocks[order].text.split()) if order is not None else None
+
+
+def caption_order(reference: Reference, page: Page) -> int | None:
+    """Return the order of a reference's caption: that of its figure, else the caption that follows it at once."""
+    if reference.figure is not None and reference.figure in page.captions:
+        return page.captions[reference.figure]
+    follows = reference.place + reference.inside
+    if follows >= len(page.blocks) or page.blocks[follows].kind != "caption" or follows in page.captions.values():
+        return None
+    return follows
+
+
+def with_captions(page: Page, kept: Sequence[Block], references: Sequence[Reference]) -> list[Block]:
+    """Add the captions of the kept media to the kept blocks, at their place."""
+    orders = {block.order for block in kept}
+    added = {order for item in references if (order := caption_order(item, page)) is not None and order not in orders}
+    blocks = list(kept)
+    for order in sorted(added):
+        place = next((index for index, block in enumerate(blocks) if block.order > order), len(blocks))
+        blocks.insert(place, page.blocks[order])
+    return blocks
+
+
+def _headline(blocks: Sequence[Block], kept: set[int]) -> set[int]:
+    """Return the order of the last top heading before the content: a picture under it is the article's own."""
+    before = blocks[: min(kept, default=0)]
+    headings = [block.order for block in before if block.kind == "heading" and block.level == 1 and not block.chrome]
+    return set(headings[-1:])
+
+
+def _distances(blocks: Sequence[Block], kept: set[int]) -> list[int]:
+    """Return, for every place between blocks, the letters of rejected text between it and the nearest kept block."""
+    far = 1 << 30
+    forward, backward = [far] * (len(blocks) + 1), [far] * (len(blocks) + 1)
+    for place, block in enumerate(blocks):
+        weight = 0 if block.kind == "caption" else len(block.text)
+        forward[place + 1] = 0 if block.order in kept else forward[place] + weight
+    for place in range(len(blocks) - 1, -1, -1):
+        block = blocks[place]
+        weight = 0 if block.kind == "caption" else len(block.text)
+        backward[place] = 0 if block.order in kept else backward[place + 1] + weight
+    return [min(pair) for pair in zip(forward, backward, strict=True)]
+
+
+def anchor_of(reference: Reference, page: Page, kept: Sequence[Block]) -> int | None:
+    """Return the index in `kept` of the block that a reference stands in: its own, its caption's, or the last before."""
+    if not kept:
+        return None
+    caption = caption_order(reference, page)
+    for index, block in enumerate(kept):
+        if block.order == caption or (reference.inside and block.order == reference.place):
+            return index
+    before = [index for index, block in enumerate(kept) if block.order < reference.place]
+    return before[-1] if before else 0

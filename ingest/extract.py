@@ -1,0 +1,89 @@
+"""Pages in; documents, media and rejects out."""
+
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+
+from catalog.errors import Corrupt
+from catalog.schema import LOCATOR, Reason, body, rejects
+from catalog.warc import read_payload
+from ingest.document import Rejected, read_document
+from ingest.settings import CleaningRules, ExtractSettings
+from ingest.sniff import sniff
+
+MEDIA_KINDS = ("image", "audio", "video")
+DOCUMENT_KINDS = ("html", "markdown", "text")
+
+
+def extract_batch(
+    pages: pa.Table, read: Callable[[Mapping[str, Any]], bytes], rules: CleaningRules, wanted: ExtractSettings
+) -> dict[str, pa.Table]:
+    """Turn each row of `pages` into a row of `documents`, `media` or `rejects`."""
+    documents: dict[str, dict[str, Any]] = {}
+    media: list[dict[str, Any]] = []
+    rejected: list[dict[str, str | None]] = []
+    for row in pages.to_pylist():
+        try:
+            payload = _payload(row, read)
+            sniffed = sniff(payload, row["content_type"], row["url"])
+            if sniffed.kind in MEDIA_KINDS:
+                media.append(_media_row(row, sniffed.kind, sniffed.content_type, len(payload)))
+            elif sniffed.kind in DOCUMENT_KINDS:
+                document = read_document(payload, sniffed.kind, row, rules, wanted)
+                # Two payloads of one URL may hold the same text: one document, with the later fetch's facts.
+                key = document["document_id"]
+                documents[key] = max(document, documents.get(key, document), key=_age)
+            else:
+                declared = row["content_type"] or "nothing"
+                raise Rejected(Reason.WRONG_TYPE, f"{sniffed.content_type} (declared: {declared})")
+        except Rejected as error:
+            detail = error.detail
+            rejected.append({"record_id": row["page_id"], "url": row["url"], "reason": error.reason, "detail": detail})
+    return {
+        "documents": pa.Table.from_pylist(list(documents.values()), schema=body("documents")),
+        "media": pa.Table.from_pylist(media, schema=body("media")),
+        "rejects": rejects("extract", rejected),
+    }
+
+
+def _payload(row: Mapping[str, Any], read: Callable[[Mapping[str, Any]], bytes]) -> bytes:
+    if not row["warc_path"]:
+        raise Rejected(Reason.MISSING_PAYLOAD, row["reason"] or "the fetch stored no payload")
+    try:
+        payload = read(row)
+    except Corrupt as error:
+        raise Rejected(Reason.MISSING_PAYLOAD, str(error)) from error
+    if not payload:
+        raise Rejected(Reason.EMPTY_TEXT, "the payload has no bytes")
+    return payload
+
+
+def _media_row(row: Mapping[str, Any], kind: str, content_type: str, num_bytes: int) -> dict[str, Any]:
+    same = ("page_id", "url", "fetched_at", "licence", "rights", *LOCATOR)
+    found = {"media_id": row["payload_sha256"], "kind": kind, "content_type": content_type, "num_bytes": num_bytes}
+    return found | {name: row[name] for name in same}
+
+
+def _age(document: Mapping[str, Any]) -> tuple[Any, str]:
+    return document["fetched_at"], document["page_id"]
+
+
+class ExtractWorker:
+    """Reads payloads from the warehouse, then calls `extract_batch`."""
+
+    def __init__(self, warehouse: str, max_bytes: int, rules: CleaningRules, wanted: ExtractSettings) -> None:
+        logging.getLogger("trafilatura").setLevel(logging.CRITICAL)  # what it finds wrong is a reject row here
+        logging.getLogger("htmldate").setLevel(logging.CRITICAL)
+        self._read = partial(_read_row, warehouse, max_bytes)
+        self._rules = rules
+        self._wanted = wanted
+
+    def __call__(self, part: pa.Table) -> Mapping[str, pa.Table]:
+        return extract_batch(part, self._read, self._rules, self._wanted)
+
+
+def _read_row(warehouse: str, max_bytes: int, row: Mapping[str, Any]) -> bytes:
+    return read_payload(warehouse, row["warc_path"], row["warc_offset"], row["warc_length"], max_bytes)
