@@ -45,7 +45,7 @@ class AnnotationSchema(Settings):
     models: dict[str, str] = Field(
         default_factory=dict
     )  # language → spaCy model, beside the one that `models.spacy` names
-    num_topics: int = Field(8, ge=0)
+    num_topics: int = Field(default=8, ge=0)
 
     @field_validator("patterns", mode="before")
     @classmethod
@@ -78,7 +78,7 @@ class AnnotationSchema(Settings):
 class AnnotateSettings(Settings):
     """The top-level keys that annotation owns in the configuration file."""
 
-    annotation_schema: AnnotationSchema = Field(default_factory=lambda: AnnotationSchema())
+    annotation_schema: AnnotationSchema = Field(default_factory=AnnotationSchema)
 
 
 def read_patterns(path: Path) -> tuple[Pattern, ...]:

@@ -2,7 +2,7 @@
 
 Entities: strict, the same range and label. Relations: the same label, both ends overlapping the gold ends. Where the
 gold file holds two places as one entity ("Tupelo, Miss." in sentences about births), it cannot hold a relation between
-them: such predictions count as wrong in `precision` and are left out of `precision_judged`; `num_unjudgeable` counts them.
+them: such predictions are wrong in `precision` and left out of `precision_judged`; `num_unjudgeable` counts them.
 """
 
 import argparse

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from catalog import files, pipeline
 from catalog.errors import InputError
-from catalog.keys import KeyIndex, take
+from catalog.keys import KeyIndex, key_values, take
 from catalog.ledger import Ledger, Row, State, now
 from catalog.publish import Batch, Input, Plan, Publisher, publish_origin
 from catalog.schema import TABLES
@@ -49,6 +49,10 @@ class View:
             self._urls[table] = self._store.plan(self._store.load(table), None)
         return self._urls[table]
 
+    def evolved(self, table: str) -> bool:
+        """Tell whether some files of a table may lack columns that were added later."""
+        return len(self._store.load(table).metadata.schemas) > 1
+
     def read(self, table: str, columns: Sequence[str] | None = None, batches: Iterable[str] | None = None) -> pa.Table:
         """Read live rows of a table: of all live batches, or of those among `batches`."""
         ids = self._holding(table) if batches is None else sorted(set(batches) & self.live_ids)
@@ -57,10 +61,11 @@ class View:
         return dataset.to_table(columns=list(columns) if columns else None, filter=snapshot_filter(ids))
 
     def lookup(self, table: str, column: str, values: Iterable[str], columns: Sequence[str] | None = None) -> pa.Table:
-        """Return the live rows whose key column is among `values`, through the key index."""
+        """Return the live rows whose key column (see schema.KEYS) holds one of `values`, through the key index."""
         names = list(columns) if columns else TABLES[table].names
-        needed = list(dict.fromkeys([*names, column, "batch_id"]))
-        wanted = sorted(set(values))
+        needed = list(dict.fromkeys([*names, column.partition(".")[0], "batch_id"]))
+        values = set(values)
+        wanted = sorted(values)
         index = self._index()
         index.refresh(table, self.urls(table))
         found = index.find(table, column, wanted)
@@ -68,7 +73,7 @@ class View:
         schema = pa.schema([TABLES[table].field(name) for name in needed])
         rows = pa.concat_tables(pieces) if pieces else schema.empty_table()
         live = pa.compute.is_in(rows["batch_id"], pa.array(sorted(self.live_ids), pa.string()))
-        same = pa.compute.is_in(rows[column], pa.array(wanted, pa.string()))
+        same = pa.array([not values.isdisjoint(found) for found in key_values(rows, column)], pa.bool_())
         return rows.filter(pa.compute.and_(live, same)).select(names)
 
     def _holding(self, table: str) -> list[str]:

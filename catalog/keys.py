@@ -67,10 +67,10 @@ class KeyIndex:
         number = self._db.execute("INSERT INTO files (tbl, url) VALUES (?, ?)", (table, url)).lastrowid
         fs, path = files.open_fs(url)
         with fs.open(path, "rb") as file:
-            columns = pq.read_table(file, columns=list(KEYS[table]))
+            columns = pq.read_table(file, columns=sorted({column.partition(".")[0] for column in KEYS[table]}))
         for column in KEYS[table]:
-            values = enumerate(columns[column].to_pylist())
-            rows = ((_key(table, column, value), number, row) for row, value in values if value is not None)
+            keyed = enumerate(key_values(columns, column))
+            rows = ((_key(table, column, value), number, row) for row, values in keyed for value in values)
             self._db.executemany("INSERT OR IGNORE INTO keys VALUES (?, ?, ?)", rows)
 
     def _drop(self, number: int) -> None:
@@ -89,6 +89,14 @@ class KeyIndex:
             for url, row in self._db.execute(query, chunk):
                 found[url].append(row)
         return found
+
+
+def key_values(rows: pa.Table, column: str) -> Iterator[list[str]]:
+    """Yield each row's values of a key column; `media.url` is the field url of every struct in the list media."""
+    name, _, field = column.partition(".")
+    for value in rows[name].to_pylist():
+        found = [item[field] for item in value or ()] if field else [value]
+        yield [item for item in found if item is not None]
 
 
 def take(url: str, rows: Sequence[int], columns: Sequence[str], table: str) -> pa.Table:

@@ -1,0 +1,121 @@
+"""What one fuse batch works on: its documents, and earlier ones whose media have come in since."""
+
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+
+from catalog.dedup import discarded
+from catalog.home import View
+from catalog.publish import Batch, Input, Plan
+from multimodal.fuse import INPUTS, fused_id, resolve_media
+from multimodal.settings import FuseSettings
+from multimodal.splits import Earlier, Place, assign
+
+Row: TypeAlias = dict[str, Any]
+DOCUMENT = [
+    "document_id", "batch_id", "url", "source", "source_class", "fetched_at", "language", "text", "blocks", "media",
+    "licence",
+]  # fmt: skip
+EARLIER = ["example_id", "document_id", "url", "cluster_id", "split", "fetched_at"]
+PART_ROWS = 500
+
+
+def plan(view: View, batch: Batch, settings: FuseSettings) -> Plan:
+    """Plan one extract batch: its current documents, then fused ones that refer to media which came with it."""
+    documents = view.read("documents", DOCUMENT, [batch.batch_id]).to_pylist()
+    current = _current(view, documents)
+    ours = {row["document_id"] for row in documents}
+    touched = [row for row in _touched(view, batch) if row["document_id"] not in ours]
+    together = [*current, *touched]
+    fused = _earlier(view, "url", {row["url"] for row in together})
+    places = _places(view, together, fused, settings)
+    media = _media(view, together)
+    known = {item.example_id for item in fused}
+    rows = []
+    for row in together:
+        resolved = resolve_media(row["media"] or (), *media)
+        if row["document_id"] in ours or fused_id(row["document_id"], resolved, settings) not in known:
+            rows.append(_input(row, resolved, places[row["document_id"]]))
+    counts = Input(batch, len(documents), num_skipped=len(documents) - len(current))
+    return Plan((counts,), pa.Table.from_pylist(rows, schema=INPUTS), "document_id", PART_ROWS)
+
+
+def _current(view: View, documents: list[Row]) -> list[Row]:
+    """Leave out documents that another one stands for."""
+    found = view.lookup("duplicates", "record_id", {row["document_id"] for row in documents})
+    gone = discarded(found)
+    return [row for row in documents if (row["document_id"], row["batch_id"]) not in gone]
+
+
+def _touched(view: View, batch: Batch) -> list[Row]:
+    """Find current documents of other batches that were fused before and refer to a file that came with this batch."""
+    if not batch.outputs.get("media"):
+        return []
+    urls = set(view.read("media", ["url"], [batch.batch_id])["url"].to_pylist())
+    rows = [row for row in _documents(view, urls) if row["batch_id"] != batch.batch_id]
+    fused = {item.document_id for item in _earlier(view, "document_id", {row["document_id"] for row in rows})}
+    return _current(view, [row for row in rows if row["document_id"] in fused])
+
+
+def _documents(view: View, media_urls: set[str]) -> Iterable[Row]:
+    """Return the documents that refer to some media, each once: a text fetched twice counts by its last fetch."""
+    rows = view.lookup("documents", "media.url", media_urls, DOCUMENT).to_pylist()
+    latest = {row["document_id"]: row for row in sorted(rows, key=lambda row: (row["fetched_at"], row["batch_id"]))}
+    return latest.values()
+
+
+def _earlier(view: View, column: str, values: set[str]) -> list[Earlier]:
+    return [Earlier(**row) for row in view.lookup("examples", column, values, EARLIER).to_pylist()]
+
+
+def _places(view: View, documents: list[Row], fused: list[Earlier], settings: FuseSettings) -> dict[str, Place]:
+    urls = {row["document_id"]: row["url"] for row in documents}
+    links = _links(view, set(urls))
+    linked = {end for pair in links for end in pair} - urls.keys()
+    earlier = {(item.example_id, item.fetched_at): item for item in [*fused, *_earlier(view, "document_id", linked)]}
+    return assign(urls, links, earlier.values(), (settings.val, settings.test))
+
+
+def _links(view: View, documents: set[str]) -> set[tuple[str, str]]:
+    """Follow duplicate decisions, in both directions, until no new document turns up; versions of a URL do not link."""
+    links: set[tuple[str, str]] = set()
+    seen: set[str] = set()
+    frontier = documents
+    while frontier:
+        seen |= frontier
+        for column in ("record_id", "kept_id"):
+            rows = view.lookup("duplicates", column, frontier, ["record_id", "kept_id", "kind"]).to_pylist()
+            links |= {(row["record_id"], row["kept_id"]) for row in rows if row["kind"] not in ("superseded", "kept")}
+        frontier = {end for pair in links for end in pair} - seen
+    return links
+
+
+def _media(view: View, documents: list[Row]) -> tuple[dict[str, Row], dict[str, Row], dict[str, Row]]:
+    """Look up, in any batch, the newest file of each media URL, and what the models made of it, by media id."""
+    urls = {item["url"] for row in documents for item in row["media"] or ()}
+    found = view.lookup("media", "url", urls, ["media_id", "url", "kind", "fetched_at"]).to_pylist()
+    media = {row["url"]: row for row in sorted(found, key=lambda row: (row["fetched_at"], row["media_id"]))}
+    ids = {row["media_id"] for row in media.values()}
+    features = view.lookup("image_features", "media_id", ids, ["media_id", "caption", "tags", "model", "revision"])
+    transcripts = view.lookup("transcripts", "media_id", ids, ["media_id", "text", "model", "revision"])
+    return media, _by_media(features), _by_media(transcripts)
+
+
+def _by_media(rows: pa.Table) -> dict[str, Row]:
+    """Index rows by media id; of several models that are live at once, always the same one."""
+    return {
+        row["media_id"]: row for row in rows.sort_by([("model", "ascending"), ("revision", "ascending")]).to_pylist()
+    }
+
+
+def _input(row: Row, resolved: list[Row], place: Place) -> Row:
+    kept = {name: row[name] for name in DOCUMENT if name not in ("batch_id", "media")}
+    return {
+        **kept,
+        "document_batch": row["batch_id"],
+        "media": resolved,
+        "cluster_id": place.cluster_id,
+        "split": place.split,
+        "change": place.change,
+    }

@@ -1,0 +1,100 @@
+"""What this package lets a configuration say: sections `embed`, `transcribe` and `fuse`."""
+
+from string import Formatter
+from typing import Literal, Self
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from catalog.settings import Settings
+
+LABELS = (
+    "person", "face", "crowd", "animal", "bird", "cat", "dog", "fish", "frog", "insect", "horse", "monkey", "panda",
+    "flower", "tree", "fruit", "apple", "vegetable", "food", "drink", "cup of tea", "car", "bicycle", "train", "airplane",
+    "ship", "rocket", "building", "house", "city", "street", "mountain", "volcano", "sea", "sky", "moon", "sun", "lantern",
+    "furniture", "tool", "clothes", "toy", "musical instrument", "computer", "telephone", "book", "money", "map", "chart",
+    "diagram", "screenshot", "page of text", "logo", "sign", "flag", "drawing", "painting", "photograph",
+)  # fmt: skip
+
+
+class EmbedSettings(Settings):
+    """How pictures and texts become vectors; every field changes results."""
+
+    labels: tuple[str, ...] = LABELS  # zero-shot tags are chosen among these; empty for none
+    prompt: str | None = None  # put around a label, e.g. "a photo of a {}"; default: what the model's configuration declares
+    num_tags: int = Field(default=5, ge=0)
+    max_pixels: int = Field(default=40_000_000, ge=1)
+    max_bytes: int = Field(default=50_000_000, ge=1)
+    thumbnail_side: int = Field(default=256, ge=16, le=512)
+
+    @field_validator("prompt")
+    @classmethod
+    def _holds_the_label(cls, value: str | None) -> str | None:
+        if value is not None and value.count("{}") != 1:
+            raise ValueError("write {} once, where the label belongs, e.g. 'a photo of a {}'")
+        return value
+
+
+class TranscribeSettings(Settings):
+    """How recordings become text; every field changes results."""
+
+    backend: Literal["auto", "whisper", "faster-whisper"] = "auto"  # auto: faster-whisper where it is installed
+    language: str | None = None  # ISO 639-1; default: heard by the model
+    beam_size: int = Field(default=1, ge=1, le=10)  # 1 is greedy; doubtful recordings are redone with 5
+    words: bool = True  # times and confidence of every word
+    max_seconds: float = Field(default=3600.0, gt=0)
+    max_bytes: int = Field(default=200_000_000, ge=1)
+    speech_threshold: float = Field(default=0.5, gt=0, lt=1)  # silero's probability from which a sound is speech
+
+
+TEMPLATE_FIELDS = {
+    "text": {"text"},
+    "image": {"description", "caption", "alt", "generated", "tags"},
+    "audio": {"description", "caption", "alt", "transcript"},
+    "missing": {"kind", "description", "caption", "alt"},
+}
+
+
+class FuseTemplate(Settings):
+    """How an example reads for a model that knows text alone; a line whose fields are all empty is left out."""
+
+    text: str = "{text}"
+    image: str = "[image: {description}]"  # description: the caption, alt text, generated caption and tags that there are
+    audio: str = "[audio: {transcript}]"
+    missing: str = "[{kind}: {description}]"  # media that was not fetched or could not be read
+    separator: str = "\n\n"
+
+    @field_validator(*TEMPLATE_FIELDS)
+    @classmethod
+    def _uses_known_fields(cls, value: str, info: ValidationInfo) -> str:
+        known = TEMPLATE_FIELDS[str(info.field_name)]
+        try:
+            used = {name for _, name, _, _ in Formatter().parse(value) if name is not None}
+        except ValueError as error:
+            raise ValueError(f"{error}; write {{{{ and }}}} for braces") from error
+        if unknown := used - known:
+            raise ValueError(f"unknown field {{{sorted(unknown)[0]}}}; known: {', '.join(sorted(known))}")
+        return value
+
+
+class FuseSettings(Settings):
+    """How documents and their media become training examples; every field changes results."""
+
+    template: FuseTemplate = FuseTemplate()
+    num_tags: int = Field(default=3, ge=0)
+    min_tag_score: float = Field(default=0.2, ge=0, le=1)
+    val: float = Field(default=0.1, ge=0, lt=1)  # share of duplicate clusters held out for choosing between models
+    test: float = Field(default=0.1, ge=0, lt=1)  # share held out for the final word on a model
+
+    @model_validator(mode="after")
+    def _leaves_something_to_train_on(self) -> Self:
+        if self.val + self.test >= 1:
+            raise ValueError("val and test together must leave a share for train")
+        return self
+
+
+class MultimodalSettings(Settings):
+    """The sections of this package."""
+
+    embed: EmbedSettings = EmbedSettings()
+    transcribe: TranscribeSettings = TranscribeSettings()
+    fuse: FuseSettings = FuseSettings()
