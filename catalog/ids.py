@@ -3,6 +3,9 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from datetime import date
+from enum import Enum
+from pathlib import PurePath
 
 
 def make_id(*parts: str) -> str:
@@ -41,5 +44,16 @@ def text_sha256(text: str) -> str:
 
 
 def settings_hash(settings: Mapping[str, object]) -> str:
-    """Hash JSON-able settings, independent of key order."""
-    return make_id("settings", json.dumps(settings, sort_keys=True, ensure_ascii=False, default=str))
+    """Hash JSON-able settings, independent of the order of keys and of sets; raise TypeError for other objects."""
+    return make_id("settings", json.dumps(settings, sort_keys=True, ensure_ascii=False, default=_plain))
+
+
+def _plain(value: object) -> object:
+    """Give what JSON lacks a form that is the same in every process; most objects' str is not."""
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=lambda item: json.dumps(item, sort_keys=True, default=_plain))
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, PurePath | date):
+        return str(value)
+    raise TypeError(f"settings that change results must be plain values, not {type(value).__name__}: {value!r}")

@@ -71,7 +71,7 @@ class _RichBar(Bar):
         self._rich.update(self._task, completed=self.done, total=self.total, rate=f"{rate:.1f}/s")
 
     def note(self, text: str) -> None:
-        self._rich.console.print(f"{self._what}: {text}")
+        self._rich.console.print(f"{self._what}: {text}", markup=False, highlight=False)
 
     def stop(self) -> None:
         self._rich.stop()
