@@ -2,11 +2,11 @@
 
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -97,7 +97,7 @@ class Config:
     @classmethod
     def load(cls, path: Path, **overrides: object) -> "Config":
         """Read a YAML or JSON file; overrides that are not None win over it."""
-        given = read_mapping(path)
+        given = _expand(read_mapping(path), str(path))
         merged = given | {key: value for key, value in overrides.items() if value is not None}
         return cls(merged, where=str(path))
 
@@ -128,18 +128,56 @@ def read_mapping(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     try:
-        given = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        if path.suffix == ".json":
+            given = json.loads(text, object_pairs_hook=_once)
+        else:
+            given = yaml.load(text, Loader=_Loader)  # noqa: S506 — a SafeLoader
     except json.JSONDecodeError as error:
         raise ConfigError(f"{path}: line {error.lineno}: not JSON: {error.msg}") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1}: " if mark else ""
-        raise ConfigError(f"{path}: {line}not YAML: {getattr(error, 'problem', None) or error}") from error
+        problem = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise ConfigError(f"{path}: {line}not YAML: {problem}") from error
+    except _WrittenTwice as error:
+        raise ConfigError(f"{path}: setting '{error}' is written twice; keep one of them") from error
     if given is None:
         return {}
     if not isinstance(given, dict):
         raise ConfigError(f"{path}: expected a mapping of settings, found {type(given).__name__}")
     return {str(key): value for key, value in given.items()}
+
+
+class _WrittenTwice(ValueError):
+    """One mapping of a JSON file has the same key twice."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise _WrittenTwice(key)
+    return dict(pairs)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as JSON would mean it: no dates, and no key twice in one mapping, where the last would silently win."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 — as upstream declares it
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"setting '{key.value}' is written twice; keep one of them", key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 @cache
@@ -163,11 +201,16 @@ def _expand(given: dict[str, Any], where: str) -> dict[str, Any]:
     if len(sections) == 1:
         return {next(iter(sections)): given}
     key = unknown[0]
-    close = difflib.get_close_matches(
-        key, [*owners, *(name for fields in _section_fields().values() for name in fields)], 1
-    )
-    hint = f"; did you mean '{close[0]}'?" if close else f"; known keys: {', '.join(sorted(owners))}"
-    raise ConfigError(f"{where}: unknown setting '{key}'{hint}")
+    below = [f"{name}.{key}" for name, fields in _section_fields().items() if key in fields]
+    if below:
+        raise ConfigError(f"{where}: unknown setting '{key}'; write it as {' or '.join(below)}")
+    names = [*owners, *(name for fields in _section_fields().values() for name in fields)]
+    raise ConfigError(f"{where}: unknown setting '{key}'{_hint(key, names, owners, 'known keys')}")
+
+
+def _hint(key: str, names: Iterable[str], known: Iterable[str], what: str) -> str:
+    close = difflib.get_close_matches(key, sorted(set(names)), 1)
+    return f"; did you mean '{close[0]}'?" if close else f"; {what}: {', '.join(sorted(known))}"
 
 
 def _section_fields() -> dict[str, set[str]]:
@@ -177,9 +220,19 @@ def _section_fields() -> dict[str, set[str]]:
         for name, field in model.model_fields.items():
             kind = field.annotation
             if isinstance(kind, type) and issubclass(kind, Settings):
-                aliases = {str(f.alias) for f in kind.model_fields.values() if f.alias}
-                fields[name] = set(kind.model_fields) | aliases
+                fields[name] = _accepted(kind)
     return fields
+
+
+def _accepted(model: type[Settings]) -> set[str]:
+    """Return the keys that a model accepts: its fields' aliases, and names where there is no alias."""
+    keys: set[str] = set()
+    for name, field in model.model_fields.items():
+        aliases = getattr(field.validation_alias, "choices", [field.validation_alias])  # AliasChoices or one
+        given = {alias for alias in aliases if isinstance(alias, str)}
+        both = model.model_config.get("populate_by_name") or model.model_config.get("validate_by_name")
+        keys |= given | ({name} if both or not given else set())
+    return keys
 
 
 def _parse_owned(model: type[Settings], given: Mapping[str, Any], where: str) -> Settings:
@@ -187,19 +240,26 @@ def _parse_owned(model: type[Settings], given: Mapping[str, Any], where: str) ->
 
 
 def _problem(model: type[Settings], item: Any) -> str:
-    field = ".".join(str(part) for part in item["loc"])
+    models = _models_at(model, item["loc"][:-1])
+    tags = {kind.__name__ for kind in models}  # pydantic names the tried member of a union in the path
+    field = ".".join(str(part) for part in item["loc"] if part not in tags)
     if item["type"] == "extra_forbidden":
-        known = _fields_at(model, item["loc"][:-1])
-        close = difflib.get_close_matches(str(item["loc"][-1]), known, 1)
-        return f"unknown setting '{field}'" + (
-            f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(known)}"
-        )
+        known = set().union(*(_accepted(kind) for kind in models))
+        return f"unknown setting '{field}'" + _hint(str(item["loc"][-1]), known, known, "known")
     return f"{field}: {item['msg'].removeprefix('Value error, ')} (given: {item['input']!r})"
 
 
-def _fields_at(model: type[Settings], path: tuple[Any, ...]) -> list[str]:
-    kind: Any = model
+def _models_at(model: type[Settings], path: tuple[Any, ...]) -> list[type[Settings]]:
+    """Return the settings classes that may stand at a path of field names, list positions, keys and union tags."""
+    found = [model]
     for part in path:
-        field = kind.model_fields.get(part) if isinstance(kind, type) and issubclass(kind, Settings) else None
-        kind = field.annotation if field else None
-    return sorted(kind.model_fields) if isinstance(kind, type) and issubclass(kind, Settings) else []
+        fields = [kind.model_fields[part] for kind in found if part in kind.model_fields]
+        tagged = [kind for kind in found if kind.__name__ == part]
+        found = [kind for field in fields for kind in _models_in(field.annotation)] if fields else tagged or found
+    return found
+
+
+def _models_in(annotation: Any) -> list[type[Settings]]:
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        return [annotation]
+    return [kind for argument in get_args(annotation) for kind in _models_in(argument)]

@@ -5,11 +5,11 @@ import random
 import re
 from pathlib import Path
 
-import pytest
-
 import drivers
+import pytest
 import toychain
 from agreement import check_agreement, finished_parts, live_rows
+
 from catalog.home import Home
 
 KILLS = int(os.environ.get("HEADRACE_TEST_KILLS", "40"))

@@ -13,11 +13,11 @@ from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-import pyiceberg.io.pyarrow
+import pyiceberg.io.pyarrow  # noqa: F401
 import pytest
 import sqlalchemy.dialects.sqlite  # noqa: F401 — what the first commit would import
-
 import toychain
+
 from catalog import failpoint
 
 CONTEXT = multiprocessing.get_context("forkserver")

@@ -26,7 +26,11 @@ RESOURCES = Resources(cpus=1.0)
 
 def page_rows(origin: int) -> pa.Table:
     rows = [
-        {"page_id": hashlib.sha256(f"{origin}/{k}".encode()).hexdigest()[:32], "url": f"http://t/{origin}/{k}", "fetched_at": FETCHED}
+        {
+            "page_id": hashlib.sha256(f"{origin}/{k}".encode()).hexdigest()[:32],
+            "url": f"http://t/{origin}/{k}",
+            "fetched_at": FETCHED,
+        }
         for k in range(PER_ORIGIN)
     ]
     return pa.Table.from_pylist(rows, schema=schema.body("pages"))
@@ -43,12 +47,29 @@ class Extract:
         for row in part.to_pylist():
             number = int(row["page_id"][:8], 16)
             if number % 7 == 0:
-                rejected.append({"record_id": row["page_id"], "url": row["url"], "reason": schema.Reason.EMPTY_TEXT.value})
+                rejected.append(
+                    {"record_id": row["page_id"], "url": row["url"], "reason": schema.Reason.EMPTY_TEXT.value}
+                )
                 continue
             text = f"{self._flavour} text of {row['url']}"
-            documents.append({"document_id": row["page_id"], "page_id": row["page_id"], "url": row["url"], "text": text, "fetched_at": row["fetched_at"]})
+            documents.append(
+                {
+                    "document_id": row["page_id"],
+                    "page_id": row["page_id"],
+                    "url": row["url"],
+                    "text": text,
+                    "fetched_at": row["fetched_at"],
+                }
+            )
             if number % 3 == 0:
-                media.append({"media_id": "m" + row["page_id"], "page_id": row["page_id"], "url": row["url"] + ".png", "kind": "image"})
+                media.append(
+                    {
+                        "media_id": "m" + row["page_id"],
+                        "page_id": row["page_id"],
+                        "url": row["url"] + ".png",
+                        "kind": "image",
+                    }
+                )
         return {
             "documents": pa.Table.from_pylist(documents, schema=schema.body("documents")),
             "media": pa.Table.from_pylist(media, schema=schema.body("media")),
@@ -61,7 +82,10 @@ class Embed:
 
     def __call__(self, part: pa.Table) -> Mapping[str, pa.Table]:
         rows = [
-            {"document_id": row["document_id"], "vector": [float(b) for b in hashlib.sha256(row["text"].encode()).digest()[:4]]}
+            {
+                "document_id": row["document_id"],
+                "vector": [float(b) for b in hashlib.sha256(row["text"].encode()).digest()[:4]],
+            }
             for row in part.to_pylist()
         ]
         return {"text_features": pa.Table.from_pylist(rows, schema=schema.body("text_features"))}
@@ -71,7 +95,15 @@ class Fuse:
     """Every document becomes an example; used as a joining stage here."""
 
     def __call__(self, part: pa.Table) -> Mapping[str, pa.Table]:
-        rows = [{"example_id": "e" + row["document_id"], "document_id": row["document_id"], "url": row["url"], "text": row["text"]} for row in part.to_pylist()]
+        rows = [
+            {
+                "example_id": "e" + row["document_id"],
+                "document_id": row["document_id"],
+                "url": row["url"],
+                "text": row["text"],
+            }
+            for row in part.to_pylist()
+        ]
         return {"examples": pa.Table.from_pylist(rows, schema=schema.body("examples"))}
 
 
@@ -107,7 +139,9 @@ def run_fuse(home: Home, config: Config) -> StageReport:
         return StageReport("fuse")
     counts = [view.read("documents", ["document_id"], [batch.batch_id]).num_rows for batch in batches]
     rows = view.read("documents", batches=[batch.batch_id for batch in batches])
-    plan = Plan(tuple(Input(batch, n) for batch, n in zip(batches, counts, strict=True)), rows, "document_id", part_rows=5)
+    plan = Plan(
+        tuple(Input(batch, n) for batch, n in zip(batches, counts, strict=True)), rows, "document_id", part_rows=5
+    )
     try:
         return home.publish(FUSE, config, [plan], Fuse, RESOURCES)
     except CommitConflict:

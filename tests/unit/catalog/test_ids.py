@@ -65,7 +65,11 @@ def test_settings_hash_of_a_set_is_the_same_in_every_process() -> None:
     code = "from catalog.ids import settings_hash; print(settings_hash({'labels': {'PERSON', 'ORG', 'LOC', 'DATE'}}))"
     found = {
         subprocess.run(
-            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
         for seed in ("1", "2", "3")
     }
