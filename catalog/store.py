@@ -28,10 +28,10 @@ from catalog.schema import BATCHES, TABLES
 NAMESPACE = "headrace"
 IN_LIMIT = 200  # pyiceberg stops pruning files above 200 literals
 PLAN_ALL = 2000  # above this many ids one plan of everything is cheaper than many pruned ones
-KEEP_SNAPSHOTS = 3  # each update of a commit copies the whole metadata, so commits slow down with every snapshot kept …
-MOST_SNAPSHOTS = (
-    10  # … expire back to KEEP_SNAPSHOTS whenever there are more than this; readers pin files, not snapshots
-)
+# Every update inside a commit copies the whole metadata, so commits slow down with each snapshot that is kept;
+# readers pin files, not snapshots. Expire back to KEEP_SNAPSHOTS whenever there are more than MOST_SNAPSHOTS.
+KEEP_SNAPSHOTS = 3
+MOST_SNAPSHOTS = 10
 ATTEMPTS = 60
 PROPERTIES = {
     "write.metadata.delete-after-commit.enabled": "true",
