@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from catalog import failpoint, files
 from catalog.ids import make_id
-from catalog.schema import ROW_ID, TABLES
+from catalog.schema import ROW_ID, TABLES, Reason
 from catalog.stage import Worker
 
 MANIFEST = b"headrace.part"
@@ -72,16 +72,19 @@ class ShardWriter:
             strays = set(rejected) - set(part.rows[part.key.row_id].to_pylist())
             assert not strays, f"rejects name records that were not in the part: {sorted(strays)[:3]}"
             assert len(set(rejected)) == len(rejected), "a record was rejected twice"
+            odd = set(outputs["rejects"]["reason"].to_pylist()) - set(Reason)
+            assert not odd, f"rejects give reasons that are none of ours: {sorted(map(str, odd))}"
 
 
 def cut(batch_id: str, rows: pa.Table, row_id: str, part_rows: int) -> Iterator[Part]:
     """Sort rows by id and cut them into parts of `part_rows`; an empty table has one empty part."""
     rows = rows.sort_by(row_id)
-    for index in range(max(1, -(-rows.num_rows // part_rows))):
-        piece = rows.slice(index * part_rows, part_rows)
-        ids = piece[row_id].to_pylist()
-        assert len(set(ids)) == len(ids), f"row ids of a plan must be unique ({row_id})"
-        yield Part(PartKey(batch_id, index, piece.num_rows, make_id("part", *ids), row_id), piece)
+    ids = rows[row_id].to_pylist()
+    assert len(set(ids)) == len(ids), f"row ids of a plan must be unique ({row_id})"
+    for index, start in enumerate(range(0, max(1, len(ids)), part_rows)):
+        piece = rows.slice(start, part_rows)
+        key = PartKey(batch_id, index, piece.num_rows, make_id("part", *ids[start : start + part_rows]), row_id)
+        yield Part(key, piece)
 
 
 def write_part(warehouse: str, key: PartKey, outputs: Mapping[str, pa.Table], tables: tuple[str, ...]) -> DonePart:
