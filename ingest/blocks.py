@@ -18,8 +18,8 @@ def _tags(names: str) -> list[str]:
 
 SKIPPED = frozenset(
     _tags(
-        "script style template svg math head iframe object embed canvas button select option textarea input datalist dialog "
-        "map area link meta title"
+        "script style template svg math head iframe object embed canvas button select option textarea input datalist "
+        "dialog map area link meta title"
     )
 )
 # A tag here starts a new block; its value is the block's kind, or None to inherit that of the enclosing block.
@@ -48,22 +48,7 @@ CHROME_NAMES = re.compile(
     r"|byline|author|icons?|logo|toolbar|pagination|tags?|trending|most-?(?:read|popular)|read-?more|teaser)(?:$|[\s_-])",
     re.IGNORECASE,
 )
-LAYOUT = (
-    "table",
-    "h1",
-    "h2",
-    "h3",
-    "h4",
-    "ul",
-    "ol",
-    "dl",
-    "blockquote",
-    "pre",
-    "figure",
-    "form",
-    "article",
-    "section",
-)
+LAYOUT = tuple(_tags("table h1 h2 h3 h4 ul ol dl blockquote pre figure form article section"))
 SPACES = re.compile(r"\s+")
 BREAK = "\u2028"  # a line break that the page means, told from one of its source
 

@@ -248,7 +248,7 @@ def _distances(blocks: Sequence[Block], kept: set[int]) -> list[int]:
 
 
 def anchor_of(reference: Reference, page: Page, kept: Sequence[Block]) -> int | None:
-    """Return the index in `kept` of the block that a reference stands in: its own, its caption's, or the last before."""
+    """Return the index in `kept` of the block that a reference stands in: its own, its caption's, or the last."""
     if not kept:
         return None
     caption = caption_order(reference, page)

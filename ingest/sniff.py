@@ -39,7 +39,7 @@ def sniff(payload: bytes, content_type: str | None, url: str = "") -> Sniffed:
     if head.startswith((b"<svg", b"%pdf")) or (b"<svg" in head[:300] and head.startswith(b"<?xml")):
         return Sniffed("other", "application/pdf" if head.startswith(b"%pdf") else "image/svg+xml")
     if is_binary(payload):
-        return Sniffed("other", header or "application/octet-stream")
+        return Sniffed("other", "application/octet-stream")
     if header in HTML_TYPES or head.startswith((b"<!doctype html", b"<html")):
         return Sniffed("html", header if header in HTML_TYPES else "text/html")
     if header in MARKDOWN_TYPES or url.lower().endswith((".md", ".markdown")):

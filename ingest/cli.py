@@ -1,0 +1,44 @@
+"""The intake's own commands."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+
+import typer
+
+from catalog.cli import Json, show
+from catalog.settings import Config
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+app = typer.Typer()
+
+
+Switch: TypeAlias = Literal["true", "false", "yes", "no", "1", "0"]
+ON = ("true", "yes", "1")
+
+
+@app.command(rich_help_panel="Jobs")
+def preprocess(
+    source: Annotated[Path, typer.Option("--input", metavar="DIR", help="HTML, text, Markdown and JSONL files.")],
+    target: Annotated[Path, typer.Option("--output", metavar="DIR", help="Where the Parquet files go.")],
+    clean: Annotated[Switch, typer.Option(case_sensitive=False, help="Apply the cleaning rules.")] = "true",
+    annotate: Annotated[Switch, typer.Option(case_sensitive=False, help="Find entities and relations.")] = "false",
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Its cleaning_rules, extract, annotation_schema and models apply."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Turn a folder of files into cleaned and annotated Parquet, without a home."""
+    from ingest import preprocess as job
+
+    loaded = Config.load(config) if config else Config({})
+    show(job.preprocess(source, target, loaded, clean in ON, annotate in ON), as_json, _render)
+
+
+def _render(result: dict[str, Any], console: "Console") -> None:
+    counts = ", ".join(f"{rows} {name}" for name, rows in result["tables"].items())
+    console.print(f"{result['output']}: {counts}", highlight=False)
+    for reason, rows in result["rejects"].items():
+        console.print(f"  turned away: {rows} {reason}", highlight=False)
