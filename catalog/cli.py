@@ -9,7 +9,6 @@ from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-import click
 import typer
 
 from catalog.errors import HeadraceError
@@ -27,6 +26,7 @@ app = typer.Typer(
     help="Take the web in; turn it into fused, annotated, versioned datasets for a trainer which keeps learning.",
 )
 ROOT_VARIABLE = "HEADRACE_ROOT"
+USAGE_ERROR: Any = typer.BadParameter.__mro__[2]  # ClickException, of the copy of click that typer carries
 ConfigPath = Annotated[Path, typer.Argument(help="Configuration file, YAML or JSON; see configs/.", metavar="CONFIG")]
 Root = Annotated[
     Path | None,
@@ -143,7 +143,7 @@ def search(  # noqa: PLR0913 — one parameter an option
 ) -> None:
     """Search by words, by picture or by example."""
     if sum(given is not None for given in (text, image, like)) != 1:
-        raise click.UsageError("give one of --text, --image and --like")
+        raise typer.BadParameter("give one of --text, --image and --like")
     home, config = existing(root)
     from catalog import search as searching
 
@@ -230,10 +230,10 @@ def main() -> None:
     _add_spokes()
     try:
         sys.exit(app(standalone_mode=False) or 0)
-    except click.ClickException as error:
+    except USAGE_ERROR as error:
         error.show()
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         sys.stderr.write("interrupted; run the same command again to go on\n")
         sys.exit(130)
     except HeadraceError as error:
