@@ -1,0 +1,202 @@
+"""SQL over what is live: DuckDB reads the planned files of each table, semi-joined with the live batches."""
+
+import base64
+import difflib
+import math
+import re
+import secrets
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from pathlib import Path
+from tempfile import gettempdir
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import duckdb
+import pyarrow as pa
+
+from catalog import files
+from catalog.errors import Corrupt, InputError
+from catalog.home import Home, View
+from catalog.ledger import to_table
+from catalog.schema import TABLES
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# A record that was set aside is superseded, or a duplicate that no `kept` row takes back (see catalog/dedup.py).
+DERIVED: dict[str, str] = {
+    "discarded": """
+        SELECT record_id, record_batch FROM duplicates GROUP BY ALL
+        HAVING bool_or(kind = 'superseded') OR NOT bool_or(kind = 'kept')""",
+    "current_documents": """
+        SELECT * FROM documents ANTI JOIN discarded
+        ON discarded.record_id = documents.document_id AND discarded.record_batch = documents.batch_id""",
+    "current_examples": """
+        SELECT * FROM examples SEMI JOIN (
+            SELECT example_id, batch_id FROM examples JOIN live USING (batch_id) ANTI JOIN discarded
+            ON discarded.record_id = examples.document_id AND discarded.record_batch = examples.document_batch
+            QUALIFY row_number() OVER (PARTITION BY document_id ORDER BY seq DESC, example_id) = 1
+        ) newest USING (example_id, batch_id)""",
+}
+READS: dict[str, tuple[str, ...]] = {
+    "discarded": ("duplicates",),
+    "current_documents": ("documents", "duplicates"),
+    "current_examples": ("examples", "duplicates"),
+}
+LIVE = pa.schema([("batch_id", pa.string()), ("seq", pa.int64())])
+VIEWS = ("batches", *TABLES, *DERIVED)
+NO_TABLE = re.compile(r"Table with name (\S+) does not exist")
+OVERVIEW = re.compile(r"\b(show|information_schema|duckdb_\w+|pragma_\w+)\b", re.IGNORECASE)
+
+
+def query(home: Home, sql: str) -> dict[str, Any]:
+    """Run one SELECT over the live rows of every table; raise InputError for anything else or a mistake in it."""
+    with connect(home.view(), mentioned(sql)) as db:
+        _check_select(db, sql)
+        try:
+            found = db.sql(sql).to_arrow_table()
+        except duckdb.Error as error:
+            raise InputError(explain(error)) from error
+    names = _distinct(found.column_names)
+    return {"rows": [{k: jsonable(v) for k, v in row.items()} for row in found.rename_columns(names).to_pylist()]}
+
+
+def connect(view: View, names: Iterable[str] = VIEWS) -> duckdb.DuckDBPyConnection:
+    """Open DuckDB with a view for each of these names, and no way to read or write anything else."""
+    wanted = set(names)
+    tables = sorted({name for item in wanted for name in READS.get(item, (item,))} & TABLES.keys())
+    db = duckdb.connect(config={"python_enable_replacements": "false", "temp_directory": _spill_folder()})
+    db.execute("SET TimeZone = 'UTC'")
+    live = view.state.live.values()
+    db.register("live", pa.table({"batch_id": [row.batch_id for row in live], "seq": [row.seq for row in live]}, LIVE))
+    if "batches" in wanted:
+        flags = pa.array([row.batch_id in view.live_ids for row in view.state.rows], pa.bool_())
+        db.register("batches", to_table(view.state.rows).append_column("live", flags))
+    urls: list[str] = []
+    for table in tables:
+        planned = view.urls(table)
+        _create(db, table, planned, view.evolved(table))
+        urls += planned
+    for name, statement in DERIVED.items():
+        if set(READS[name]) <= set(tables):
+            db.execute(f"CREATE VIEW {name} AS {statement}")
+    db.execute(f"SET allowed_paths = {_list(urls)}")
+    db.execute("SET enable_external_access = false")
+    db.execute("SET lock_configuration = true")
+    return db
+
+
+def mentioned(sql: str) -> set[str]:
+    """Return the views that a statement may name; all where it asks what there is."""
+    words = set(re.findall(r"\w+", sql.lower()))
+    return set(VIEWS) if OVERVIEW.search(sql) else words & set(VIEWS)
+
+
+def explain(error: duckdb.Error) -> str:
+    """Say in one line what DuckDB found wrong."""
+    text = str(error).split("\n\nLINE")[0]
+    unknown = NO_TABLE.search(text)
+    if unknown:
+        close = difflib.get_close_matches(unknown[1].lower(), VIEWS, 1)
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(VIEWS)}"
+        return f"sql: no table {unknown[1]}; {hint}"
+    return f"sql: {' '.join(text.split())}"
+
+
+def jsonable(value: Any) -> Any:
+    """Turn a value of a result into what JSON knows: times as ISO 8601, bytes as base64, whole decimals as integers."""
+    if isinstance(value, dict):
+        return {str(key): jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    return str(value) if isinstance(value, timedelta | UUID) else value
+
+
+def _spill_folder() -> str:
+    """Name a folder for this connection alone; DuckDB makes it when a query outgrows memory, and removes it."""
+    return str(Path(gettempdir()) / f"headrace-duckdb-{secrets.token_hex(8)}")
+
+
+def _create(db: duckdb.DuckDBPyConnection, table: str, urls: Sequence[str], evolved: bool) -> None:
+    """Make the view of a table's live rows; columns that no file has yet are null, as declared."""
+    db.register(f"declared_{table}", TABLES[table].empty_table())
+    if not urls:
+        db.execute(f"CREATE VIEW {table} AS SELECT * FROM declared_{table}")  # noqa: S608 — our names
+        return
+    if not files.is_local(urls[0]):
+        db.register_filesystem(files.open_fs(urls[0])[0])
+    source = f"read_parquet({_list(urls)}, union_by_name = {evolved})"  # by name reads the footer of every file first
+    try:
+        present = _columns(db, source)
+        declared = _columns(db, f"declared_{table}")
+        columns = ", ".join(name if name in present else f"NULL::{kind} AS {name}" for name, kind in declared.items())
+        db.execute(
+            f"CREATE VIEW {table} AS SELECT {columns} FROM {source} "  # noqa: S608 — our names and planned files
+            "SEMI JOIN live USING (batch_id)"
+        )
+    except duckdb.IOException as error:
+        raise Corrupt(f"table {table}: {explain(error)}; run headrace doctor") from error
+
+
+def _columns(db: duckdb.DuckDBPyConnection, source: str) -> dict[str, str]:
+    described = db.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()  # noqa: S608 — our names and planned files
+    return {row[0]: row[1] for row in described}
+
+
+def _list(urls: Sequence[str]) -> str:
+    return "[" + ", ".join("'" + url.replace("'", "''") + "'" for url in urls) + "]"
+
+
+def _check_select(db: duckdb.DuckDBPyConnection, sql: str) -> None:
+    try:
+        statements = db.extract_statements(sql)
+    except duckdb.Error as error:
+        raise InputError(explain(error)) from error
+    if len(statements) != 1:
+        raise InputError(f"sql: give one statement; found {len(statements)}")
+    if statements[0].type != duckdb.StatementType.SELECT:
+        kind = str(statements[0].type).rpartition(".")[2]
+        raise InputError(f"sql: only SELECT is possible here, not {kind}; headrace's own commands change tables")
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Number repeated column names, so that no column of the result hides another."""
+    taken: list[str] = []
+    for name in names:
+        new, number = name, 1
+        while new in taken:
+            new, number = f"{name}_{number}", number + 1
+        taken.append(new)
+    return taken
+
+
+def render(result: dict[str, Any], console: "Console") -> None:
+    """Print the rows as a table."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    rows = result["rows"]
+    if not rows:
+        console.print("no rows")
+        return
+    table = Table(box=None, header_style="bold")
+    for name in rows[0]:
+        table.add_column(escape(name), overflow="fold", justify="right" if _numeric(rows, name) else "left")
+    for row in rows:
+        table.add_row(*("" if value is None else escape(str(value)) for value in row.values()))
+    console.print(table)
+    console.print(f"{len(rows)} row{'s' if len(rows) != 1 else ''}", style="dim")
+
+
+def _numeric(rows: Sequence[dict[str, Any]], name: str) -> bool:
+    return all(row[name] is None or isinstance(row[name], int | float) for row in rows)
