@@ -19,7 +19,8 @@ from pyiceberg.exceptions import (
     TableAlreadyExistsError,
 )
 from pyiceberg.table import Table
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import URL
+from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
 
 from catalog import failpoint, files
 from catalog.errors import CommitConflict, InputError
@@ -33,6 +34,8 @@ PLAN_ALL = 2000  # above this many ids one plan of everything is cheaper than ma
 KEEP_SNAPSHOTS = 3
 MOST_SNAPSHOTS = 10
 ATTEMPTS = 60
+OTHERS = ("locked", "already exists")  # what SQLite says when another process writes, or has just made the same tables
+ID_ONLY = pa.schema([("batch_id", pa.string())])
 PROPERTIES = {
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "5",
@@ -54,16 +57,17 @@ class Store:
         self._planned: dict[Any, tuple[str, list[str]]] = {}
         self._properties = {
             "type": "sql",
-            "uri": f"sqlite:///{root / 'catalog.db'}",
-            "warehouse": warehouse if not files.is_local(warehouse) else f"file://{files.local_path(warehouse)}",
+            "uri": URL.create("sqlite", database=str(root / "catalog.db")).render_as_string(),
+            "warehouse": warehouse,  # local ones as plain paths: in a URL, # and ? would end the path
             "py-io-impl": "catalog.files.DurableFileIO",
             **properties,
         }
         try:
-            self._catalog: Catalog = load_catalog("headrace", **self._properties)
-        except (OperationalError, OSError) as error:
+            self._catalog: Catalog = committing(lambda: load_catalog("headrace", **self._properties), "the catalog")
+        except (DatabaseError, OSError) as error:
+            reason = error.orig if isinstance(error, DatabaseError) else error
             raise InputError(
-                f"{root}: the catalog cannot be opened: {error}; check that the folder is writable"
+                f"{root}: the catalog cannot be opened: {reason}; check that the folder is writable"
             ) from error
 
     def close(self) -> None:
@@ -73,7 +77,7 @@ class Store:
     def load(self, name: str) -> Table:
         """Return the table as it is now (made if missing); the handle stays at this snapshot until refreshed."""
         if name not in self._ensured:
-            self._ensure(name, BATCHES if name == "batches" else TABLES[name])
+            committing(lambda: self._ensure(name, BATCHES if name == "batches" else TABLES[name]), f"table {name}")
             self._ensured.add(name)
         return self._catalog.load_table((NAMESPACE, name))
 
@@ -82,7 +86,7 @@ class Store:
         try:
             table = self._catalog.load_table((NAMESPACE, name))
         except NoSuchTableError:
-            with contextlib.suppress(NamespaceAlreadyExistsError):
+            with contextlib.suppress(NamespaceAlreadyExistsError, IntegrityError):
                 self._catalog.create_namespace(NAMESPACE)
             location = files.join(str(self._properties["warehouse"]), "tables", name)
             with contextlib.suppress(TableAlreadyExistsError):
@@ -94,7 +98,9 @@ class Store:
 
     def holds(self, table: Table, batch_id: str) -> bool:
         """Tell whether rows of this batch are committed in the table."""
-        return any(True for _ in table.scan(row_filter=EqualTo("batch_id", batch_id)).plan_files())
+        urls = [task.file.file_path for task in table.scan(row_filter=EqualTo("batch_id", batch_id)).plan_files()]
+        # a planned file only may hold it: a compacted one spans all ids between its first and its last
+        return bool(self.dataset(urls, ID_ONLY).count_rows(filter=snapshot_filter([batch_id])))
 
     def add(self, name: str, batch_id: str, urls: Sequence[str]) -> bool:
         """Commit one batch's shards to one table, once; return False if its rows were already there."""
@@ -158,7 +164,7 @@ def committing(attempt: Callable[[], ResultT], what: str) -> ResultT:
         except CommitFailedException:
             pass
         except OperationalError as error:
-            if "locked" not in str(error):
+            if not any(reason in str(error.orig) for reason in OTHERS):
                 raise
         time.sleep(random.uniform(0, min(0.02 * 2**number, 1.0)))  # noqa: S311 — spreads writers, keeps no secret
     raise CommitConflict(f"{what}: {ATTEMPTS} commits in a row lost to other writers; run fewer writers on this home")
