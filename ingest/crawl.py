@@ -24,7 +24,6 @@ MAX_RETRY_AFTER = 86400.0  # a server that asks for ten years is asked again tom
 FRESH_SECONDS = 2.0  # a Last-Modified this close to the fetch may hide a later change (RFC 9110, 8.8.2.2)
 HOST_DOWN = (Reason.UNREACHABLE, Reason.TIMEOUT)
 MAX_FAILURES = 5  # in a row, after which a host is left alone until the next run
-BAD_HOST = "?"  # the lane of seeds that have no host
 
 
 @dataclass
@@ -69,17 +68,22 @@ class Crawl:
         for source in self.sources.values():
             if source.kind in kinds:
                 url = canonical(source.url)
-                host = host_of(url) if url else BAD_HOST
-                self.frontier.seed(source, url or source.url, kinds[source.kind], host)
+                assert url is not None, "settings accept no other"
+                self.frontier.seed(source, url, kinds[source.kind], host_of(url))
 
     async def run(self) -> None:
         """Visit everything that is due, host by host, until nothing is left."""
+        waiting = self.frontier.hosts(time.time())
         try:
             while True:
                 self._work.clear()
-                passed = {*self._lanes, *(host for host, pace in self._paces.items() if pace.down)}
-                for host in self.frontier.hosts(passed, time.time(), MAX_LANES - len(self._lanes)):
-                    self._lanes[host] = asyncio.create_task(self._lane(host))
+                waiting |= self.frontier.fresh
+                self.frontier.fresh.clear()
+                for host in sorted(waiting - self._lanes.keys())[: MAX_LANES - len(self._lanes)]:
+                    waiting.discard(host)
+                    pace = self._paces.setdefault(host, Lane(self.network.delay))
+                    if not pace.down and not self.frontier.paused(host, time.time()):
+                        self._lanes[host] = asyncio.create_task(self._lane(host, pace))
                 if not self._lanes:
                     return
                 await self._next_event()
@@ -98,14 +102,13 @@ class Crawl:
                 del self._lanes[host]
                 lane.result()
 
-    async def _lane(self, host: str) -> None:
+    async def _lane(self, host: str, pace: Lane) -> None:
         """Visit one host's URLs, several at a time only where no delay is asked for."""
-        pace = self._paces.setdefault(host, Lane(self.network.delay))
         visits: set[asyncio.Task[None]] = set()
         try:
             while True:
                 width = 1 if pace.delay > 0 else self.network.concurrency_per_host
-                while len(visits) < width and not pace.down and (task := self.frontier.lease(host, time.time())):
+                while len(visits) < width and not pace.down and (task := self.frontier.lease(host)):
                     visits.add(asyncio.create_task(self._visit(task, pace)))
                 if not visits:
                     return
@@ -118,9 +121,6 @@ class Crawl:
             await asyncio.gather(*visits, return_exceptions=True)
 
     async def _visit(self, task: Task, pace: Lane) -> None:
-        if task.host == BAD_HOST:
-            self._reject(task, Failure(Reason.BAD_URL, f"'{task.url}' is not an http or https URL"))
-            return
         robots = await self._robots(task.url, pace)
         if isinstance(robots, Failure):
             if pace.down:  # said once already, for the URL that came first
@@ -135,7 +135,8 @@ class Crawl:
             return
         await self._fetch(task, pace, decision.rule)
         self.progress.advance()
-        self._work.set()
+        if self.frontier.fresh - self._lanes.keys():
+            self._work.set()
 
     async def _fetch(self, task: Task, pace: Lane, rule: str) -> None:
         outcome = await self._patiently(task.url, pace, self._wants(task), _conditions(task))
@@ -254,7 +255,6 @@ class Crawl:
 
     def _reject(self, task: Task, failure: Failure, rule: str | None = None, status: int | None = None) -> None:
         self.recorder.reject(task, failure, self._origin(task, rule, status), time.time())
-        self._work.set()
 
     def _origin(self, task: Task, rule: str | None, status: int | None = None) -> Origin:
         source_class = self.sources[task.source].source_class

@@ -5,7 +5,6 @@ outside the scope, depth or limits of its source). Only `apply_segment`, which r
 bring nothing new mark a URL done; so after a crash the frontier can be brought up to date from the segments.
 """
 
-import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,7 +26,7 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS urls (
     seq INTEGER PRIMARY KEY, url TEXT NOT NULL UNIQUE, host TEXT NOT NULL, source TEXT NOT NULL, kind TEXT NOT NULL,
     depth INTEGER NOT NULL, referrer TEXT, scope TEXT NOT NULL, hops INTEGER NOT NULL DEFAULT 0,
-    priority INTEGER NOT NULL, state TEXT NOT NULL, due REAL NOT NULL DEFAULT 0, outcome TEXT, detail TEXT,
+    priority INTEGER NOT NULL, state TEXT NOT NULL, outcome TEXT, detail TEXT,
     target TEXT, etag TEXT, last_modified TEXT, payload_sha256 TEXT, fetched_at REAL
 );
 CREATE INDEX IF NOT EXISTS urls_queue ON urls (state, host, priority, depth, seq);
@@ -84,6 +83,7 @@ class Frontier:
         self._db.executescript(SCHEMA)
         self._sources: dict[str, Source] = {}
         self._admitted: Counter[tuple[str, bool]] = Counter()
+        self.fresh: set[str] = set()  # hosts for which something was queued since the caller last took them
 
     def close(self) -> None:
         """Close the file."""
@@ -112,9 +112,9 @@ class Frontier:
             self._db.executemany("INSERT INTO active VALUES (?)", [(url,) for url in self._sources])
             self._db.execute("UPDATE urls SET state = 'queued' WHERE state = 'leased'")
             self._db.execute(
-                "UPDATE urls SET state = 'queued', hops = 0 WHERE state = 'done' AND due <= ? "
+                "UPDATE urls SET state = 'queued', hops = 0 WHERE state = 'done' AND fetched_at <= ? "
                 "AND host != '' AND source IN (SELECT source FROM active)",
-                (now,),
+                (now - self._recrawl_after,),
             )
             for source in sources:
                 self._release(source)
@@ -135,7 +135,7 @@ class Frontier:
         self._db.execute(
             "INSERT INTO urls (url, host, source, kind, depth, scope, priority, state) "
             "VALUES (?, ?, ?, ?, 0, ?, ?, 'queued') ON CONFLICT (url) DO UPDATE SET state = 'queued', depth = 0, "
-            "kind = excluded.kind, source = excluded.source, scope = excluded.scope, hops = 0, due = 0",
+            "kind = excluded.kind, source = excluded.source, scope = excluded.scope, hops = 0",
             (url, host, source.url, kind, host, PRIORITY[kind]),
         )
 
@@ -185,8 +185,9 @@ class Frontier:
                 PRIORITY[task.kind], state, reason, detail,
             ),
         ).fetchone()  # fmt: skip
-        if inserted and not reason and not task.hops:
-            self._admitted[task.source, task.kind == "media"] += 1
+        if inserted and not reason:
+            self.fresh.add(task.host)
+            self._admitted[task.source, task.kind == "media"] += not task.hops
 
     def _refusal(
         self, source: Source, scope: str, url: str, host: str, kind: Kind, depth: int
@@ -203,23 +204,28 @@ class Frontier:
             return Reason.PAGE_LIMIT, f"more than {limit} new in one run"
         return None, None
 
-    def hosts(self, busy: Iterable[str], now: float, limit: int) -> list[str]:
-        """Return hosts that have something due and are not busy."""
+    def hosts(self, now: float) -> set[str]:
+        """Return the hosts that have something queued and have not asked for a pause; asks the whole queue."""
+        self.fresh.clear()
         rows = self._db.execute(
-            "SELECT DISTINCT host FROM urls WHERE state = 'queued' AND due <= ? "
-            "AND source IN (SELECT source FROM active) AND host NOT IN (SELECT value FROM json_each(?)) "
-            "AND host NOT IN (SELECT host FROM hosts WHERE not_before > ?) LIMIT ?",
-            (now, json.dumps(list(busy)), now, limit),
+            "SELECT DISTINCT host FROM urls WHERE state = 'queued' AND source IN (SELECT source FROM active) "
+            "AND host NOT IN (SELECT host FROM hosts WHERE not_before > ?)",
+            (now,),
         )
-        return [host for (host,) in rows]
+        return {host for (host,) in rows}
 
-    def lease(self, host: str, now: float) -> Task | None:
+    def paused(self, host: str, now: float) -> bool:
+        """Say whether a host has asked to be left alone until later."""
+        row = self._db.execute("SELECT 1 FROM hosts WHERE host = ? AND not_before > ?", (host, now)).fetchone()
+        return row is not None
+
+    def lease(self, host: str) -> Task | None:
         """Take the most urgent URL of a host."""
         row = self._db.execute(
             "UPDATE urls SET state = 'leased' WHERE seq = (SELECT seq FROM urls WHERE state = 'queued' AND host = ? "  # noqa: S608
-            "AND due <= ? AND source IN (SELECT source FROM active) ORDER BY priority, depth, seq LIMIT 1) "
+            "AND source IN (SELECT source FROM active) ORDER BY priority, depth, seq LIMIT 1) "
             f"RETURNING {', '.join(COLUMNS)}",
-            (host, now),
+            (host,),
         ).fetchone()
         return Task(*row) if row else None
 
@@ -237,22 +243,20 @@ class Frontier:
             self._settle(settled)
 
     def _settle(self, item: Settled) -> None:
-        due = item.fetched_at + self._recrawl_after
         if item.outcome == OK:
             self._db.execute(
-                "UPDATE urls SET state = 'done', outcome = ?, detail = ?, due = ?, fetched_at = ?, target = NULL, "
+                "UPDATE urls SET state = 'done', outcome = ?, detail = ?, fetched_at = ?, target = NULL, "
                 "etag = ?, last_modified = ?, payload_sha256 = coalesce(?, payload_sha256) "
                 "WHERE url = ? AND coalesce(fetched_at, 0) <= ?",
                 (
-                    OK, item.detail, due, item.fetched_at, item.etag, item.last_modified, item.payload_sha256,
+                    OK, item.detail, item.fetched_at, item.etag, item.last_modified, item.payload_sha256,
                     item.url, item.fetched_at,
                 ),
             )  # fmt: skip
         else:  # what is known of the payload stays, in case the page comes back as it was
             self._db.execute(
-                "UPDATE urls SET state = 'done', outcome = ?, detail = ?, due = max(due, ?), fetched_at = ? "
-                "WHERE url = ?",
-                (item.outcome, item.detail, due, item.fetched_at, item.url),
+                "UPDATE urls SET state = 'done', outcome = ?, detail = ?, fetched_at = ? WHERE url = ?",
+                (item.outcome, item.detail, item.fetched_at, item.url),
             )
 
     def known(self, url: str) -> tuple[str | None, str | None, str | None]:

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 from warcio.statusandheaders import StatusAndHeaders
-from warcio.warcwriter import BufferWARCWriter
+from warcio.warcwriter import WARCWriter
 
 from catalog import files, ids
 from catalog.errors import Corrupt
@@ -94,7 +94,8 @@ def _member(
     stored: Stored, meta: dict[str, object], date: float, content_type: str = "", http: StatusAndHeaders | None = None
 ) -> bytes:
     digest = base64.b32encode(bytes.fromhex(stored.sha256)).decode()
-    writer = BufferWARCWriter(gzip=False, warc_version="1.1")
+    plain = io.BytesIO()
+    writer = WARCWriter(plain, gzip=False, warc_version="1.1")
     record = writer.create_warc_record(
         stored.url,
         stored.kind,
@@ -109,7 +110,7 @@ def _member(
         },
     )
     writer.write_record(record)
-    return _gzip(writer.get_contents(), 1 if str(meta.get("type")).startswith(PACKED) else 6)
+    return _gzip(plain.getvalue(), 1 if str(meta.get("type")).startswith(PACKED) else 6)
 
 
 def _gzip(data: bytes, level: int) -> bytes:
@@ -141,13 +142,14 @@ class SegmentWriter:
         self.path = folder / f"{secrets.token_hex(8)}.warc.gz"
         self._file = self.path.open("xb", buffering=0)
         self.num_records = 0
-        writer = BufferWARCWriter(gzip=False, warc_version="1.1")
+        plain = io.BytesIO()
+        writer = WARCWriter(plain, gzip=False, warc_version="1.1")
         info = {
             "software": f"headrace/{version('headrace')}", "format": "WARC File Format 1.1",
             "http-header-user-agent": user_agent, "robots": "RFC 9309",
         }  # fmt: skip
         writer.write_record(writer.create_warcinfo_record(self.path.name, info))
-        self._file.write(_gzip(writer.get_contents(), 6))
+        self._file.write(_gzip(plain.getvalue(), 6))
 
     @property
     def num_bytes(self) -> int:

@@ -3,11 +3,11 @@
 import re
 from pathlib import PurePath
 from typing import Annotated, Literal, TypeAlias
-from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, ByteSize, ConfigDict, Field, field_validator, model_validator
 
 from catalog.settings import Settings
+from ingest.urls import canonical, hostname_of, path_and_query
 
 SourceKind: TypeAlias = Literal["site", "page", "sitemap", "feed", "warc", "folder", "table"]
 SourceClass: TypeAlias = Literal["news", "social", "blog", "other"]
@@ -65,10 +65,12 @@ class Source(Settings):
     @model_validator(mode="after")
     def _addressable(self) -> "Source":
         scheme = scheme_of(self.url)
+        if scheme in ("http", "https") and canonical(self.url) is None:
+            raise ValueError(f"'{self.url}' is not a valid URL")
         if self.kind in ("site", "page", "sitemap", "feed") and scheme not in ("http", "https"):
             raise ValueError(f"a source of kind '{self.kind}' needs an http or https URL, not '{self.url}'")
-        if self.kind == "folder" and scheme in ("http", "https"):
-            raise ValueError(f"a source of kind 'folder' needs a local path, not '{self.url}'")
+        if self.kind in ("folder", "warc") and scheme not in ("", "file"):
+            raise ValueError(f"a source of kind '{self.kind}' needs a local path, not '{self.url}'")
         return self
 
 
@@ -115,10 +117,10 @@ class ExtractSettings(Settings):
     """Which pages become documents."""
 
     languages: tuple[str, ...] = ()  # ISO 639-1; empty: all
-    min_chars: int = Field(20, ge=0)  # a page with pictures or recordings may say less
-    min_quality: float = Field(0.0, ge=0, le=1)
+    min_chars: int = Field(default=20, ge=0)  # a page with pictures or recordings may say less
+    min_quality: float = Field(default=0.0, ge=0, le=1)
     max_html_bytes: ByteSize = Field(ByteSize(10_000_000), gt=0)
-    max_elements: int = Field(200_000, ge=1)  # of one page's tree
+    max_elements: int = Field(default=200_000, ge=1)  # of one page's tree
 
 
 class IngestSettings(Settings):
@@ -139,7 +141,7 @@ def scheme_of(url: str) -> str:
 def guess_kind(url: str) -> SourceKind:
     """Guess what a source is from its address alone."""
     web = scheme_of(url) in ("http", "https")
-    path = urlsplit(url).path if web else url
+    path = path_and_query(canonical(url) or "http://x/").partition("?")[0] if web else url
     suffixes = [suffix.lower() for suffix in PurePath(path).suffixes]
     if ".warc" in suffixes[-2:]:
         return "warc"
@@ -154,7 +156,8 @@ def guess_kind(url: str) -> SourceKind:
 
 def guess_class(url: str) -> SourceClass:
     """Guess news, social or blog from the first label of the host; 'other' when it says nothing."""
-    label = (urlsplit(url).hostname or "").split(".")[0] if scheme_of(url) in ("http", "https") else ""
+    address = canonical(url)
+    label = hostname_of(address).split(".")[0] if address else ""
     match label:
         case "news" | "social" | "blog":
             return label

@@ -18,7 +18,7 @@ from ingest.fetch import BadEncoding, Failure, Response, TooLarge, decode_body
 from ingest.urls import canonical, file_url, type_by_name
 
 TEXT_TYPES = ("text/html", "application/xhtml+xml", "text/plain", "text/markdown")
-MEDIA_TYPES = ("image/", "audio/", "application/ogg")
+MEDIA_TYPES = ("image/", "audio/", "video/", "application/ogg")
 UNSAID = ("", "application/octet-stream", "binary/octet-stream")  # the server does not know either
 GONE = (404, 410)
 GZIP_MAGIC = b"\x1f\x8b"

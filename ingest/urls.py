@@ -5,6 +5,14 @@ from collections import Counter
 
 import ada_url
 
+TYPES = mimetypes.MimeTypes()  # without the machine's own tables, so that every machine says the same
+for suffix, media_type in {
+    ".md": "text/markdown", ".markdown": "text/markdown", ".webp": "image/webp", ".avif": "image/avif",
+    ".flac": "audio/flac", ".ogg": "audio/ogg", ".oga": "audio/ogg", ".opus": "audio/opus", ".m4a": "audio/mp4",
+    ".weba": "audio/webm",
+}.items():  # fmt: skip
+    TYPES.add_type(media_type, suffix)
+
 MAX_LENGTH = 2048
 MAX_SEGMENTS = 20
 MAX_REPEATS = 3
@@ -75,4 +83,4 @@ def trap_reason(url: str) -> str | None:
 def type_by_name(url: str) -> str:
     """Guess a media type from the name in the URL; application/octet-stream where it says nothing."""
     path = str(ada_url.URL(url).pathname)
-    return mimetypes.guess_type(path)[0] or "application/octet-stream"
+    return TYPES.guess_type(path)[0] or "application/octet-stream"
