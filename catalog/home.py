@@ -66,9 +66,7 @@ class View:
         needed = list(dict.fromkeys([*names, column.partition(".")[0], "batch_id"]))
         values = set(values)
         wanted = sorted(values)
-        index = self._index()
-        index.refresh(table, self.urls(table))
-        found = index.find(table, column, wanted)
+        found = self._index().find(table, column, wanted, self.urls(table))
         pieces = [take(url, rows, needed, table) for url, rows in sorted(found.items())]
         schema = pa.schema([TABLES[table].field(name) for name in needed])
         rows = pa.concat_tables(pieces) if pieces else schema.empty_table()

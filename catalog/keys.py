@@ -2,6 +2,7 @@
 
 import hashlib
 import sqlite3
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,11 +14,11 @@ import pyarrow.parquet as pq
 from catalog import files
 from catalog.schema import KEYS, TABLES
 
-LAYOUT = """
-CREATE TABLE IF NOT EXISTS files (file INTEGER PRIMARY KEY, tbl TEXT NOT NULL, url TEXT NOT NULL UNIQUE);
-CREATE TABLE IF NOT EXISTS keys (key BLOB NOT NULL, file INTEGER NOT NULL, row INTEGER NOT NULL,
-                                 PRIMARY KEY (key, file, row)) WITHOUT ROWID;
-"""
+LAYOUT = (
+    "CREATE TABLE IF NOT EXISTS files (file INTEGER PRIMARY KEY, tbl TEXT NOT NULL, url TEXT NOT NULL UNIQUE)",
+    "CREATE TABLE IF NOT EXISTS keys (key BLOB NOT NULL, file INTEGER NOT NULL, row INTEGER NOT NULL, "
+    "PRIMARY KEY (key, file, row)) WITHOUT ROWID",
+)
 CHUNK = 500
 
 
@@ -28,15 +29,26 @@ class KeyIndex:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._db = sqlite3.connect(path, timeout=60, isolation_level=None)
         self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.executescript(LAYOUT)
+        with self._transaction("IMMEDIATE"):
+            self._lay_out()
 
     def close(self) -> None:
         """Release the database."""
         self._db.close()
 
+    def _lay_out(self) -> None:
+        """Make the tables; start afresh if they were made for other key columns, whose rows nobody would find."""
+        made_for = zlib.crc32(repr((LAYOUT, sorted(KEYS.items()))).encode()) & 0x7FFFFFFF
+        if self._db.execute("PRAGMA user_version").fetchone() != (made_for,):
+            for name in ("keys", "files"):
+                self._db.execute(f"DROP TABLE IF EXISTS {name}")
+            self._db.execute(f"PRAGMA user_version = {made_for}")
+        for statement in LAYOUT:
+            self._db.execute(statement)
+
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
+    def _transaction(self, kind: str) -> Iterator[None]:
+        self._db.execute(f"BEGIN {kind}")
         try:
             yield
         except BaseException:
@@ -49,7 +61,7 @@ class KeyIndex:
         wanted = set(urls)
         if wanted == set(self._held(table)):
             return
-        with self._transaction():
+        with self._transaction("IMMEDIATE"):
             held = self._held(table)
             for url in wanted - held.keys():
                 self._add(table, url)
@@ -65,9 +77,12 @@ class KeyIndex:
 
     def _add(self, table: str, url: str) -> None:
         number = self._db.execute("INSERT INTO files (tbl, url) VALUES (?, ?)", (table, url)).lastrowid
+        names = list(dict.fromkeys(column.partition(".")[0] for column in KEYS[table]))
         fs, path = files.open_fs(url)
         with fs.open(path, "rb") as file:
-            columns = pq.read_table(file, columns=sorted({column.partition(".")[0] for column in KEYS[table]}))
+            parquet = pq.ParquetFile(file)
+            present = [name for name in names if name in parquet.schema_arrow.names]
+            columns = _filled(parquet.read(present), names, table)
         for column in KEYS[table]:
             keyed = enumerate(key_values(columns, column))
             rows = ((_key(table, column, value), number, row) for row, values in keyed for value in values)
@@ -77,18 +92,26 @@ class KeyIndex:
         self._db.execute("DELETE FROM keys WHERE file = ?", (number,))
         self._db.execute("DELETE FROM files WHERE file = ?", (number,))
 
-    def find(self, table: str, column: str, values: Sequence[str]) -> dict[str, list[int]]:
-        """Return the rows, by file URL, whose key column is among `values`."""
+    def find(self, table: str, column: str, values: Sequence[str], urls: Iterable[str]) -> dict[str, list[int]]:
+        """Return the rows of these files, by URL, whose key column is among `values`; refresh if a file is missing."""
         assert column in KEYS[table], f"{table}.{column} has no key index"
+        wanted = set(urls)
+        while True:
+            with self._transaction("DEFERRED"):  # one snapshot: another reader's refresh may drop files meanwhile
+                if wanted <= self._held(table).keys():
+                    return self._find([_key(table, column, value) for value in values], wanted)
+            self.refresh(table, wanted)
+
+    def _find(self, keys: Sequence[bytes], urls: set[str]) -> dict[str, list[int]]:
         found: dict[str, list[int]] = defaultdict(list)
-        keys = [_key(table, column, value) for value in values]
         for start in range(0, len(keys), CHUNK):
             chunk = keys[start : start + CHUNK]
             marks = ",".join("?" * len(chunk))
             query = f"SELECT url, row FROM keys JOIN files USING (file) WHERE key IN ({marks})"  # noqa: S608 — only marks
             for url, row in self._db.execute(query, chunk):
-                found[url].append(row)
-        return found
+                if url in urls:
+                    found[url].append(row)
+        return {url: sorted(set(rows)) for url, rows in found.items()}
 
 
 def key_values(rows: pa.Table, column: str) -> Iterator[list[str]]:
@@ -101,7 +124,6 @@ def key_values(rows: pa.Table, column: str) -> Iterator[list[str]]:
 
 def take(url: str, rows: Sequence[int], columns: Sequence[str], table: str) -> pa.Table:
     """Read single rows of one data file, touching only their row groups."""
-    schema = pa.schema([TABLES[table].field(name) for name in columns])
     fs, path = files.open_fs(url)
     with fs.open(path, "rb") as file:
         parquet = pq.ParquetFile(file)
@@ -118,11 +140,16 @@ def take(url: str, rows: Sequence[int], columns: Sequence[str], table: str) -> p
             for group in groups
             if starts[group] <= row < starts[group] + sizes[group]
         ]
-    picked = data.take(local)
-    full = {
-        name: picked[name] if name in present else pa.nulls(len(local), schema.field(name).type) for name in columns
+    return _filled(data.take(local), columns, table)
+
+
+def _filled(rows: pa.Table, columns: Sequence[str], table: str) -> pa.Table:
+    """Give rows of an older file the columns that were added to its table since, as nulls."""
+    schema = pa.schema([TABLES[table].field(name) for name in columns])
+    absent = {
+        field.name: pa.nulls(rows.num_rows, field.type) for field in schema if field.name not in rows.column_names
     }
-    return pa.table(full).cast(schema)
+    return pa.table({name: absent[name] if name in absent else rows[name] for name in columns}).cast(schema)
 
 
 def _key(table: str, column: str, value: str) -> bytes:
