@@ -23,7 +23,7 @@ def load_nlp(weights: models.Weights) -> "Language":
         raise ModelUnavailable(remedy(weights.name))
     try:
         nlp = spacy.load(folder)
-    except (OSError, ValueError) as error:  # a broken folder, or a component that this spaCy does not have
+    except (OSError, ValueError, ImportError) as error:  # a broken folder, or a component that is not installed
         raise ModelUnavailable(f"spaCy model {weights.name} at {folder} does not load: {_first_line(error)}") from error
     missing = [name for name in REQUIRED if name not in nlp.pipe_names]
     if missing:

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from catalog.ids import settings_hash
 from catalog.settings import Settings, read_mapping
 
 SHIPPED_PATTERNS = Path(__file__).parent / "patterns.yaml"
@@ -87,9 +88,10 @@ def read_patterns(path: Path) -> tuple[Pattern, ...]:
 
 
 def result_settings(schema: AnnotationSchema) -> Mapping[str, object]:
-    """Return what changes annotation's rows, patterns spelled out, as JSON-able values."""
+    """Return what changes annotation's rows as JSON-able values; the patterns, which are long, as their hash."""
     own = schema.model_dump(mode="json", exclude={"patterns", "use_shipped_patterns", "models"})
-    return own | {"patterns": [pattern.model_dump(mode="json") for pattern in schema.all_patterns()]}
+    patterns = {pattern.id: pattern.model_dump(mode="json") for pattern in schema.all_patterns()}
+    return own | {"patterns": settings_hash(patterns)}
 
 
 @cache

@@ -15,13 +15,15 @@ DEFAULT = Resources(cpus=1.0)
 
 def run_fuse(home: "Home", config: Config) -> StageReport:
     """Fuse every extract batch whose siblings are all there: one batch in, one batch out."""
+    from catalog.pipeline import recipe
     from multimodal.fuse import FuseWorker
     from multimodal.fuse_plan import plan
 
     settings = config.section(MultimodalSettings).fuse
     batches = home.todo(FUSE, config)
     view = home.view()
-    plans = (plan(view, batch, settings) for batch in batches)
+    done = view.state.consumed(FUSE.name, recipe(FUSE, config))
+    plans = (plan(view, batch, settings, done) for batch in batches)
     return home.publish(FUSE, config, plans, partial(FuseWorker, settings), config.resources("fuse", DEFAULT))
 
 

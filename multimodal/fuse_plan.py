@@ -1,6 +1,6 @@
-"""What one fuse batch works on: its documents, and earlier ones whose media have come in since."""
+"""What one fuse batch works on: its documents, and earlier ones that it changes."""
 
-from collections.abc import Iterable
+from collections.abc import Set
 from typing import Any, TypeAlias
 
 import pyarrow as pa
@@ -21,12 +21,12 @@ EARLIER = ["example_id", "document_id", "url", "cluster_id", "split", "fetched_a
 PART_ROWS = 500
 
 
-def plan(view: View, batch: Batch, settings: FuseSettings) -> Plan:
-    """Plan one extract batch: its current documents, then fused ones that refer to media which came with it."""
+def plan(view: View, batch: Batch, settings: FuseSettings, done: Set[str]) -> Plan:
+    """Plan one extract batch: its current documents, then documents of the batches `done` that it changes."""
     documents = view.read("documents", DOCUMENT, [batch.batch_id]).to_pylist()
-    current = _current(view, documents)
     ours = {row["document_id"] for row in documents}
-    touched = [row for row in _touched(view, batch) if row["document_id"] not in ours]
+    current = _current(view, documents)
+    touched = [row for row in _touched(view, batch, done) if row["document_id"] not in ours]
     together = [*current, *touched]
     fused = _earlier(view, "url", {row["url"] for row in together})
     places = _places(view, together, fused, settings)
@@ -48,21 +48,22 @@ def _current(view: View, documents: list[Row]) -> list[Row]:
     return [row for row in documents if (row["document_id"], row["batch_id"]) not in gone]
 
 
-def _touched(view: View, batch: Batch) -> list[Row]:
-    """Find current documents of other batches that were fused before and refer to a file that came with this batch."""
-    if not batch.outputs.get("media"):
-        return []
-    urls = set(view.read("media", ["url"], [batch.batch_id])["url"].to_pylist())
-    rows = [row for row in _documents(view, urls) if row["batch_id"] != batch.batch_id]
-    fused = {item.document_id for item in _earlier(view, "document_id", {row["document_id"] for row in rows})}
-    return _current(view, [row for row in rows if row["document_id"] in fused])
+def _touched(view: View, batch: Batch, done: Set[str]) -> list[Row]:
+    """Find current documents of batches fused before that this batch changes, each once, by its last fetch.
 
-
-def _documents(view: View, media_urls: set[str]) -> Iterable[Row]:
-    """Return the documents that refer to some media, each once: a text fetched twice counts by its last fetch."""
-    rows = view.lookup("documents", "media.url", media_urls, DOCUMENT).to_pylist()
+    They refer to a file that came with it, or a duplicate decision that was taken back with it lets them in again.
+    """
+    rows: list[Row] = []
+    if batch.outputs.get("media"):
+        urls = set(view.read("media", ["url"], [batch.batch_id])["url"].to_pylist())
+        rows += view.lookup("documents", "media.url", urls, DOCUMENT).to_pylist()
+    decisions = [item.batch_id for item in view.live("dedup") if item.inputs[0] == batch.batch_id]  # one input's duty
+    if decisions:
+        found = view.read("duplicates", ["record_id", "kind"], decisions).to_pylist()
+        returned = {row["record_id"] for row in found if row["kind"] == "kept"}
+        rows += view.lookup("documents", "document_id", returned, DOCUMENT).to_pylist()
     latest = {row["document_id"]: row for row in sorted(rows, key=lambda row: (row["fetched_at"], row["batch_id"]))}
-    return latest.values()
+    return _current(view, [row for row in latest.values() if row["batch_id"] in done])
 
 
 def _earlier(view: View, column: str, values: set[str]) -> list[Earlier]:

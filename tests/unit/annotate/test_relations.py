@@ -1,0 +1,98 @@
+"""Relations by dependency patterns: right pairs, evidence, confidence, and nothing where nothing is."""
+
+import pytest
+from spacy.language import Language
+
+from annotate.entities import set_schema_entities
+from annotate.relations import Relation, RelationFinder
+from annotate.settings import AnnotateSettings, AnnotationSchema, Pattern
+from catalog.errors import ConfigError
+
+
+def relate(nlp: Language, text: str, schema: AnnotationSchema | None = None) -> list[tuple[str, str, str, Relation]]:
+    schema = schema or AnnotationSchema()
+    doc = nlp(text)
+    entities = set_schema_entities(doc, schema)
+    finder = RelationFinder(nlp.vocab, schema.all_patterns())
+    return [(r.label, entities[r.head].text, entities[r.tail].text, r) for r in finder.find(doc, entities)]
+
+
+def triples(nlp: Language, text: str) -> set[tuple[str, str, str]]:
+    return {found[:3] for found in relate(nlp, text)}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Maria Lopez, president of Siemens, spoke.", ("WORKS_FOR", "Maria Lopez", "Siemens")),
+        ("Microsoft spokesman Carl Diaz denied it.", ("WORKS_FOR", "Carl Diaz", "Microsoft")),
+        ("John Smith works for Microsoft.", ("WORKS_FOR", "John Smith", "Microsoft")),
+        ("John Smith, who works for Microsoft, resigned.", ("WORKS_FOR", "John Smith", "Microsoft")),
+        ("Microsoft hired John Smith.", ("WORKS_FOR", "John Smith", "Microsoft")),
+        ("They flew to Paris, France on Monday.", ("LOCATED_IN", "Paris", "France")),
+        ("The fire broke out in Portland, Maine.", ("LOCATED_IN", "Portland", "Maine")),
+        ("Munich is in Germany.", ("LOCATED_IN", "Munich", "Germany")),
+    ],
+)
+def test_what_a_sentence_says_is_found(nlp: Language, text: str, expected: tuple[str, str, str]) -> None:
+    assert expected in triples(nlp, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "John Smith sued Microsoft.",
+        "John Smith, the founder of Microsoft, spoke.",
+        "They visited Norway, Sweden and Denmark.",
+        "He flew from Paris to Berlin.",
+        "Frogs need water and light.",
+    ],
+)
+def test_nothing_is_invented(nlp: Language, text: str) -> None:
+    assert triples(nlp, text) == set()
+
+
+def test_evidence_is_the_sentence_in_code_points(nlp: Language) -> None:
+    first = "😀 Frogs sing. "
+    second = "Maria Lopez, president of Siemens, spoke."
+    ((_, _, _, relation),) = relate(nlp, first + second)
+    assert (relation.start, relation.end) == (len(first), len(first) + len(second))
+    assert 0 < relation.score <= 1
+
+
+def test_entities_of_two_blocks_are_never_joined(nlp: Language) -> None:
+    joined = relate(nlp, "Visit Paris, France")
+    assert [found[:3] for found in joined] == [("LOCATED_IN", "Paris", "France")]
+    assert relate(nlp, "Visit Paris,\n\nFrance") == []
+
+
+def test_the_most_confident_pattern_speaks_for_a_pair(nlp: Language) -> None:
+    weak = AnnotateSettings.parse(
+        {
+            "annotation_schema": {
+                "use_shipped_patterns": False,
+                "relations": ["LOCATED_IN"],
+                "patterns": [_pair("weak", 0.2), _pair("strong", 0.7)],
+            }
+        },
+        "test",
+    ).annotation_schema
+    assert [found[3].score for found in relate(nlp, "They flew to Paris, France.", weak)] == [0.7]
+
+
+def test_a_pattern_that_is_none_is_named(nlp: Language) -> None:
+    broken = Pattern(id="broken", relation="X", confidence=1, nodes=({"RIGHT_ID": "head"}, {"RIGHT_ID": "tail"}))
+    with pytest.raises(ConfigError, match="'broken' is not a dependency pattern"):
+        RelationFinder(nlp.vocab, [broken])
+
+
+def _pair(name: str, confidence: float) -> dict[str, object]:
+    return {
+        "id": name,
+        "relation": "LOCATED_IN",
+        "confidence": confidence,
+        "nodes": [
+            {"RIGHT_ID": "head", "RIGHT_ATTRS": {"ENT_TYPE": "LOCATION"}},
+            {"LEFT_ID": "head", "REL_OP": ">", "RIGHT_ID": "tail", "RIGHT_ATTRS": {"ENT_TYPE": "LOCATION"}},
+        ],
+    }
