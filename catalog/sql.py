@@ -54,7 +54,7 @@ OVERVIEW = re.compile(r"\b(show|information_schema|duckdb_\w+|pragma_\w+)\b", re
 def query(home: Home, sql: str) -> dict[str, Any]:
     """Run one SELECT over the live rows of every table; raise InputError for anything else or a mistake in it."""
     with connect(home.view(), mentioned(sql)) as db:
-        _check_select(db, sql)
+        check_select(db, sql)
         try:
             found = db.sql(sql).to_arrow_table()
         except duckdb.Error as error:
@@ -82,7 +82,7 @@ def connect(view: View, names: Iterable[str] = VIEWS) -> duckdb.DuckDBPyConnecti
     for name, statement in DERIVED.items():
         if set(READS[name]) <= set(tables):
             db.execute(f"CREATE VIEW {name} AS {statement}")
-    db.execute(f"SET allowed_paths = {_list(urls)}")
+    db.execute(f"SET allowed_paths = {file_list(urls)}")
     db.execute("SET enable_external_access = false")
     db.execute("SET lock_configuration = true")
     return db
@@ -135,7 +135,9 @@ def _create(db: duckdb.DuckDBPyConnection, table: str, urls: Sequence[str], evol
         return
     if not files.is_local(urls[0]):
         db.register_filesystem(files.open_fs(urls[0])[0])
-    source = f"read_parquet({_list(urls)}, union_by_name = {evolved})"  # by name reads the footer of every file first
+    source = (
+        f"read_parquet({file_list(urls)}, union_by_name = {evolved})"  # by name reads the footer of every file first
+    )
     try:
         present = _columns(db, source)
         declared = _columns(db, f"declared_{table}")
@@ -153,11 +155,13 @@ def _columns(db: duckdb.DuckDBPyConnection, source: str) -> dict[str, str]:
     return {row[0]: row[1] for row in described}
 
 
-def _list(urls: Sequence[str]) -> str:
+def file_list(urls: Sequence[str]) -> str:
+    """Write URLs as an SQL list."""
     return "[" + ", ".join("'" + url.replace("'", "''") + "'" for url in urls) + "]"
 
 
-def _check_select(db: duckdb.DuckDBPyConnection, sql: str) -> None:
+def check_select(db: duckdb.DuckDBPyConnection, sql: str) -> None:
+    """Raise InputError unless a text is one SELECT."""
     try:
         statements = db.extract_statements(sql)
     except duckdb.Error as error:

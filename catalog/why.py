@@ -110,7 +110,8 @@ def _sorted(events: Iterable[Event]) -> list[dict[str, Any]]:
 
 def _fetched(row: Row, found: Evidence) -> tuple[str, str | None, str]:
     robots = f"allowed by robots rule '{row['robots_rule']}'" if row["robots_rule"] else "no robots rule applies"
-    parts = [f"status {row['status']}", row["content_type"], _size(row["num_bytes"]), robots]
+    status = f"status {row['status']}" if row["status"] else None
+    parts = [status, row["content_type"], _size(row["num_bytes"]), robots]
     parts += [f"{name} {row[name]}" for name in ("licence", "rights", "source", "referrer") if row[name]]
     return ("rejected" if row["reason"] else "fetched"), row["reason"], _joined([row["url"], *parts])
 
