@@ -7,13 +7,19 @@ from importlib.util import find_spec
 from pathlib import Path
 
 WORD = re.compile(r"\w+(?:['’]\w+)*")
+CONTRACTION = re.compile(r"(\w+?)(n't|'\w+)")
 CHINESE = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+")
 
 
 def analysis_text(text: str, language: str | None) -> str:
     """Return the words of a text that are no stop words of its language, joined by spaces."""
     stops = stop_words(language or "en")
-    return " ".join(word for word in words(text) if word.lower().replace("’", "'") not in stops)
+    return " ".join(word for word in words(text) if not _is_stop(word.lower().replace("’", "'"), stops))
+
+
+def _is_stop(word: str, stops: frozenset[str]) -> bool:
+    parts = CONTRACTION.fullmatch(word)
+    return word in stops or (parts is not None and parts[1] in stops and parts[2] in stops)
 
 
 def words(text: str) -> list[str]:

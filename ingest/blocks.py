@@ -33,7 +33,8 @@ KINDS: dict[str, str | None] = {
     **dict.fromkeys(_tags("pre listing xmp"), "code"),
     "blockquote": "quote",
 }
-MEDIA = {"img": "image", "amp-img": "image", "audio": "audio", "video": "video"}
+IMAGES = frozenset(("img", "amp-img"))
+OPAQUE = frozenset(("audio", "video", "noscript"))
 VOID = frozenset(("br", "img", "amp-img", "audio", "video", "source", "track", "picture", "wbr", "col", "param"))
 MARKUP_ATTRIBUTES = frozenset(("href", "title", "lang", "cite", "datetime"))
 ARTICLES = frozenset(("article", "main"))
@@ -132,9 +133,8 @@ class _Walker:
                         walker.skip_subtree()
                         continue
                     self._open(element, tag)
-                elif tag in SKIPPED or tag == "noscript" or not isinstance(tag, str):  # comments have no string tag
-                    if tag == "noscript":
-                        self._fallbacks(element)
+                elif tag in SKIPPED or tag in OPAQUE or not isinstance(tag, str):  # comments have no string tag
+                    self._opaque(element, tag)
                     skipped = element
                     walker.skip_subtree()
                     continue
@@ -156,8 +156,8 @@ class _Walker:
     def _inline(self, element: Element, tag: str) -> None:
         if tag == "br":
             self._add(BREAK, raw=True)
-        elif tag in MEDIA:
-            self._refer(element, MEDIA[tag])
+        elif tag in IMAGES:
+            self._refer(element, "image")
         elif self.keep_markup and tag not in VOID:
             self.markup.append(_start_tag(element))
 
@@ -241,9 +241,13 @@ class _Walker:
         self.page.references.append(reference)
         self.pending.append(reference)
 
-    def _fallbacks(self, noscript: Element) -> None:
-        for element in noscript.iter("img"):
-            self._refer(element, "image")
+    def _opaque(self, element: Element, tag: str) -> None:
+        """Take the media of an element whose text is only for browsers that cannot show it."""
+        if tag == "noscript":
+            for image in element.iter("img"):
+                self._refer(image, "image")
+        elif tag in OPAQUE:
+            self._refer(element, tag)
 
 
 def _is_chrome(element: Element, tag: str, name: str, articles: int) -> bool:

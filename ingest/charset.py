@@ -7,6 +7,8 @@ from charset_normalizer import from_bytes
 from w3lib.encoding import html_body_declared_encoding, http_content_type_encoding, read_bom, resolve_encoding
 
 GUESS_BYTES = 64 << 10
+MIN_GUESSED = 64  # bytes under which a guess is a lottery
+MAX_BROKEN_SHARE = 0.02  # of a declared UTF-8 text that was cut or damaged in places
 BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 MAX_BINARY_SHARE = 0.02
 
@@ -26,6 +28,11 @@ def decode_text(payload: bytes, content_type: str | None) -> str:
     declared = _declared(payload, content_type)
     if declared is not None and declared != "utf-8":
         return payload.decode(declared, "replace")
+    text = payload.decode("utf-8", "replace")
+    if declared == "utf-8" and text.count("\ufffd") <= max(1, MAX_BROKEN_SHARE * len(text)):
+        return text
+    if len(payload) < MIN_GUESSED:
+        return payload.decode("cp1252", "replace")
     best = from_bytes(payload[:GUESS_BYTES]).best()
     return payload.decode(best.encoding if best is not None else "utf-8", "replace")
 

@@ -5,6 +5,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from ingest.blocks import Block, Page, Reference
 from ingest.references import Element
@@ -186,14 +187,15 @@ def _covered(unit: Unit, matches: Sequence[Match], starts: Sequence[int], ends: 
 
 
 def main_references(page: Page, kept: Sequence[Block]) -> list[Reference]:
-    """Return the media inside or next to the kept blocks, without what stands in navigation, asides and footers."""
+    """Return the media amid or next to the kept blocks, without what stands in navigation, asides and footers."""
     orders = {block.order for block in kept}
     distances = _distances(page.blocks, orders | _headline(page.blocks, orders))
+    first, last = min(orders, default=0), max(orders, default=len(page.blocks))
     allowed = _depth(kept)
     seen: set[str] = set()
     references = []
     for reference in page.references:
-        near = not orders or distances[reference.place] <= CLOSE or (reference.inside and reference.place in orders)
+        near = first <= reference.place <= last or distances[reference.place] <= CLOSE
         if near and reference.chrome <= allowed and reference.url not in seen:
             seen.add(reference.url)
             references.append(replace(reference, caption=_caption(page, reference)))
@@ -219,11 +221,10 @@ def with_captions(page: Page, kept: Sequence[Block], references: Sequence[Refere
     """Add the captions of the kept media to the kept blocks, at their place."""
     orders = {block.order for block in kept}
     added = {order for item in references if (order := caption_order(item, page)) is not None and order not in orders}
-    blocks = list(kept)
-    for order in sorted(added):
-        place = next((index for index, block in enumerate(blocks) if block.order > order), len(blocks))
-        blocks.insert(place, page.blocks[order])
-    return blocks
+    reached = list(accumulate((block.order for block in kept), max))
+    places = [(index, 1, block) for index, block in enumerate(kept)]
+    places += [(bisect_left(reached, order), 0, page.blocks[order]) for order in sorted(added)]
+    return [block for _, _, block in sorted(places, key=lambda item: item[:2])]
 
 
 def _headline(blocks: Sequence[Block], kept: set[int]) -> set[int]:
@@ -247,13 +248,19 @@ def _distances(blocks: Sequence[Block], kept: set[int]) -> list[int]:
     return [min(pair) for pair in zip(forward, backward, strict=True)]
 
 
-def anchor_of(reference: Reference, page: Page, kept: Sequence[Block]) -> int | None:
-    """Return the index in `kept` of the block that a reference stands in: its own, its caption's, or the last."""
-    if not kept:
-        return None
-    caption = caption_order(reference, page)
-    for index, block in enumerate(kept):
-        if block.order == caption or (reference.inside and block.order == reference.place):
-            return index
-    before = [index for index, block in enumerate(kept) if block.order < reference.place]
-    return before[-1] if before else 0
+def anchors(references: Sequence[Reference], page: Page, kept: Sequence[Block]) -> list[int | None]:
+    """Return for each reference the index in `kept` of its block: its own, its caption, else the last before."""
+    index_of = {block.order: index for index, block in reversed(list(enumerate(kept)))}
+    orders = sorted(index_of)
+    found: list[int | None] = []
+    for reference in references:
+        caption = caption_order(reference, page)
+        own = index_of.get(reference.place) if reference.inside else None
+        before = bisect_left(orders, reference.place)
+        last = index_of[orders[max(before - 1, 0)]] if orders else None
+        found.append(
+            next(
+                (index for index in (index_of.get(-1 if caption is None else caption), own) if index is not None), last
+            )
+        )
+    return found

@@ -17,7 +17,7 @@ from ingest.analysis import analysis_text
 from ingest.blocks import Block, Page, Reference, read_page, text_blocks
 from ingest.charset import decode_text
 from ingest.clean import clean_block, rule_hits
-from ingest.content import anchor_of, main_blocks, main_references, with_captions
+from ingest.content import anchors, main_blocks, main_references, with_captions
 from ingest.language import identify
 from ingest.metadata import Metadata, read_metadata
 from ingest.quality import measure
@@ -211,20 +211,25 @@ def _row(
             {"kind": block.kind, "level": block.level, "order": block.order, "start": start, "end": end}
             for block, (start, end) in zip(composed.blocks, composed.ranges, strict=True)
         ],
-        "media": [_reference(item, content.page, composed.blocks, rules) for item in content.references],
+        "media": [
+            _reference(item, block, rules)
+            for item, block in zip(
+                content.references, anchors(content.references, content.page, composed.blocks), strict=True
+            )
+        ],
         "licence": row.get("licence") or content.metadata.licence,
         "rights": row.get("rights"),
         "rule_hits": rule_hits(composed.hits),
     }
 
 
-def _reference(reference: Reference, page: Page, kept: Sequence[Block], rules: CleaningRules) -> dict[str, Any]:
+def _reference(reference: Reference, block: int | None, rules: CleaningRules) -> dict[str, Any]:
     return {
         "url": reference.url,
         "kind": reference.kind,
         "alt": _clean_line(reference.alt, rules),
         "caption": _clean_line(reference.caption, rules),
-        "block": anchor_of(reference, page, kept),
+        "block": block,
     }
 
 

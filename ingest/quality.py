@@ -11,7 +11,7 @@ TOKEN = re.compile(
     r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|[^\W\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+(?:['’]\w+)*"
 )
 SYMBOL = re.compile(r"[#{}<>|\\^~=_*]|\.\.\.|…|�")
-SENTENCE_END = re.compile(r"[.!?。！？…:：;；][\"'”’)\]」』）]*$")
+SENTENCE_END = re.compile(r"[.!?。！？…:：;；][\"'”’)\]」』）\s]*$")
 MIN_STOPS = 2
 
 

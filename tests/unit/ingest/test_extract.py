@@ -1,0 +1,93 @@
+"""The extract batch: in = documents + media + rejects, whatever comes in."""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from catalog.errors import Corrupt
+from catalog.ids import page_id
+from catalog.schema import body
+from ingest.extract import extract_batch
+from ingest.settings import CleaningRules, ExtractSettings
+
+PNG = bytes.fromhex("89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de")
+ARTICLE = b"<!doctype html><html><body><p>The river rises in the hills, and it flows to the sea at last.</p></body></html>"
+
+
+def pages(*rows: Mapping[str, Any]) -> pa.Table:
+    full = []
+    for number, row in enumerate(rows):
+        digest = hashlib.sha256(row.get("payload", b"")).hexdigest()
+        url = row.get("url", f"https://e.org/{number}")
+        full.append(
+            {"page_id": page_id(url, digest), "url": url, "payload_sha256": digest, "warc_path": str(number),
+             "content_type": "text/html", "fetched_at": datetime(2026, 1, 1 + number, tzinfo=UTC)} | dict(row)
+        )  # fmt: skip
+    known = {row["page_id"]: row.get("payload", b"") for row in full}
+    table = pa.Table.from_pylist(full, schema=body("pages"))
+    return table, lambda row: known[row["page_id"]]
+
+
+def run(table: pa.Table, read: Any) -> dict[str, list[dict[str, Any]]]:
+    tables = extract_batch(table, read, CleaningRules(), ExtractSettings())
+    for name, rows in tables.items():
+        assert rows.schema == body(name)
+    return {name: rows.to_pylist() for name, rows in tables.items()}
+
+
+def test_every_page_gives_one_row() -> None:
+    found = run(
+        *pages(
+            {"payload": ARTICLE},
+            {"payload": PNG, "content_type": "text/html", "licence": "https://l.org/by"},
+            {"payload": b"%PDF-1.7", "content_type": "application/pdf"},
+            {"payload": b""},
+            {"payload": b"x", "warc_path": None, "reason": "timeout"},
+            {"payload": b"<!doctype html><html><body></body></html>"},
+        )
+    )
+    assert [row["url"] for row in found["documents"]] == ["https://e.org/0"]
+    media = found["media"][0]
+    assert (media["kind"], media["content_type"], media["num_bytes"]) == ("image", "image/png", len(PNG))
+    assert (media["media_id"], media["licence"]) == (hashlib.sha256(PNG).hexdigest(), "https://l.org/by")
+    assert [(row["url"][-1], row["reason"]) for row in found["rejects"]] == [
+        ("2", "wrong_type"), ("3", "empty_text"), ("4", "missing_payload"), ("5", "empty_text"),
+    ]  # fmt: skip
+    assert found["rejects"][0]["detail"] == "application/pdf (declared: application/pdf)"
+
+
+def test_a_corrupt_payload_costs_only_its_row() -> None:
+    table, read = pages({"payload": ARTICLE}, {"payload": b"gone"})
+
+    def broken(row: Mapping[str, Any]) -> bytes:
+        if row["url"].endswith("1"):
+            raise Corrupt("segment x at 7: no WARC record")
+        return read(row)
+
+    found = run(table, broken)
+    assert len(found["documents"]) == 1
+    assert (found["rejects"][0]["reason"], found["rejects"][0]["detail"]) == ("missing_payload", "segment x at 7: no WARC record")
+
+
+def test_one_url_twice_with_the_same_text_is_one_document_of_the_later_fetch() -> None:
+    same = {"url": "https://e.org/same"}
+    later = ARTICLE.replace(b"</body>", b"<!-- changed --></body>")
+    for first, second in ((ARTICLE, later), (later, ARTICLE)):
+        found = run(*pages(same | {"payload": first}, same | {"payload": second}))
+        assert [row["fetched_at"].day for row in found["documents"]] == [2]
+
+
+def test_one_picture_under_two_urls_is_two_rows_of_one_id() -> None:
+    found = run(*pages({"payload": PNG}, {"payload": PNG}))
+    assert len({row["media_id"] for row in found["media"]}) == 1
+    assert len({row["url"] for row in found["media"]}) == 2
+
+
+def test_the_order_of_rows_changes_no_row() -> None:
+    table, read = pages(*({"payload": ARTICLE.replace(b"hills", b"hills %d" % n)} for n in range(5)))
+    forward, backward = run(table, read), run(table.take(list(range(4, -1, -1))), read)
+    key = lambda row: row["document_id"]  # noqa: E731
+    assert sorted(forward["documents"], key=key) == sorted(backward["documents"], key=key)
