@@ -1,0 +1,120 @@
+"""Segments: written, cut by a crash anywhere, sealed, stored, read back as rows."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from warcio.checker import Checker
+
+from catalog.schema import Reason
+from catalog.warc import iterate_segment, read_payload
+from ingest.fetch import Failure, Response
+from ingest.segments import (
+    Origin,
+    SegmentWriter,
+    reject_member,
+    resource_member,
+    response_member,
+    salvage,
+    seal_file,
+    segment_path,
+    segment_tables,
+    store_segment,
+)
+
+ORIGIN = Origin("page", "h", "http://h/", "news", 1, "http://h/", "h", 200, robots_rule="no rule matches")
+SHA = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"  # of b"foo"
+HEADERS = (
+    ("Content-Type", "text/html"), ("Content-Encoding", "gzip"), ("Set-Cookie", "id=7"),
+    ("X-Bad\r\nInjected", "a\r\nb: c"),
+)  # fmt: skip
+
+
+def members() -> list[bytes]:
+    """Three records as a crawl writes them."""
+    return [
+        response_member(Response("http://h/a", 200, HEADERS, b"foo"), "text/html", SHA, ORIGIN, 1_700_000_000.25),
+        resource_member(
+            "file:///b.txt", b"foo", "text/plain", SHA, Origin("page", "", "./f", "other", 0, None, ""), 1.0
+        ),
+        reject_member("http://h/c", Failure(Reason.NOT_FOUND, "HTTP 404 — 没有"), ORIGIN, 2.0),
+    ]
+
+
+def written(folder: Path) -> Path:
+    writer = SegmentWriter(folder, "headrace/test")
+    for member in members():
+        writer.append(member)
+    writer.seal()
+    return writer.path
+
+
+def test_rows_are_derived_from_the_segment_alone(tmp_path: Path) -> None:
+    staged = written(tmp_path / "crawl")
+    path = store_segment(staged, str(tmp_path / "warehouse"), seal_file(staged))
+    tables = segment_tables(str(tmp_path / "warehouse"), path)
+    pages = {row["url"]: row for row in tables["pages"].to_pylist()}
+    page = pages["http://h/a"]
+    assert (page["status"], page["source_class"], page["depth"], page["robots_rule"]) == (
+        200,
+        "news",
+        1,
+        "no rule matches",
+    )
+    assert page["fetched_at"].timestamp() == 1_700_000_000.25
+    assert pages["file:///b.txt"]["content_type"] == "text/plain"
+    for row in pages.values():
+        locator = (row["warc_path"], row["warc_offset"], row["warc_length"])
+        assert read_payload(str(tmp_path / "warehouse"), *locator, max_bytes=10) == b"foo"
+        assert (row["num_bytes"], row["payload_sha256"]) == (3, SHA)
+    (refused,) = tables["rejects"].to_pylist()
+    assert (refused["url"], refused["reason"], refused["detail"]) == ("http://h/c", "not_found", "HTTP 404 — 没有")
+
+
+def test_segments_pass_the_checker_and_hostile_headers_stay_in_their_line(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    assert Checker(type("Arguments", (), {"inputs": [str(path)], "verbose": False})).process_all() == 0
+    records = list(iterate_segment("", str(path), {"response": 10_000}))
+    block = records[1].block or b""
+    assert b"Set-Cookie" not in block
+    assert b"\r\nb: c" not in block
+    assert b"X-Crawl-Content-Encoding: gzip\r\n" in block
+    assert json.loads(records[1].headers["x-headrace"])["sha256"] == SHA
+
+
+@pytest.fixture(scope="module")
+def segment(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return written(tmp_path_factory.mktemp("segment")).read_bytes()
+
+
+@given(cut=st.integers(0, 5000), noise=st.binary(max_size=30))
+def test_a_crash_anywhere_leaves_the_whole_records_before_it(
+    segment: bytes, tmp_path_factory: pytest.TempPathFactory, cut: int, noise: bytes
+) -> None:
+    path = tmp_path_factory.mktemp("crash") / "a.warc.gz"
+    path.write_bytes(segment)
+    ends = [record.offset + record.length for record in iterate_segment("", str(path))]
+    path.write_bytes(segment[: cut % (len(segment) + 1)] + (noise if cut % 2 else b""))
+    whole = sum(end <= cut % (len(segment) + 1) for end in ends)
+    assert salvage(path) == max(whole - 1, 0)
+    assert path.stat().st_size == (ends[whole - 1] if whole else 0)
+
+
+def test_storing_twice_is_harmless(tmp_path: Path) -> None:
+    staged = written(tmp_path / "crawl")
+    sha256 = seal_file(staged)
+    content = staged.read_bytes()
+    assert store_segment(staged, str(tmp_path / "w"), sha256) == segment_path(sha256)
+    assert not staged.exists()
+    assert store_segment(staged, str(tmp_path / "w"), sha256) == segment_path(sha256)
+    assert (tmp_path / "w" / segment_path(sha256)).read_bytes() == content
+
+
+def test_a_warehouse_elsewhere_gets_a_copy(tmp_path: Path) -> None:
+    staged = written(tmp_path / "crawl")
+    sha256 = seal_file(staged)
+    path = store_segment(staged, "memory://warehouse", sha256)
+    assert not staged.exists()
+    assert segment_tables("memory://warehouse", path)["pages"].num_rows == 2
