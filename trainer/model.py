@@ -1,7 +1,10 @@
 """Causal language models: the only place where their weights are loaded, adapted, merged and saved."""
 
+import io
 import logging
-from contextlib import suppress
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +23,8 @@ log = logging.getLogger("headrace")
 class LanguageModel:
     """A causal LM and its tokenizer, on the device that it was loaded to."""
 
-    def __init__(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
+    def __init__(self, name: str, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
+        self.name = name
         self.model: Any = model
         self.tokenizer: Any = tokenizer
 
@@ -54,13 +58,23 @@ class LanguageModel:
             target_modules=targets if isinstance(targets, str) else list(targets),
             task_type="CAUSAL_LM",
         )
-        self.model = get_peft_model(self.model, config)
+        with _hushed():
+            self.model = get_peft_model(self.model, config)
+
+    def save_adapter(self, folder: Path) -> None:
+        """Write the adapters' weights and configuration to a folder, byte-identical for the same weights."""
+        config = self.model.peft_config["default"]
+        config.target_modules = sorted(config.target_modules)  # a set, whose order differs from process to process
+        config.base_model_name_or_path = self.name
+        self.model.save_pretrained(folder)
+        (folder / "README.md").unlink(missing_ok=True)  # peft's card, which names this machine's paths
 
     def load_adapter(self, folder: Path) -> None:
         """Put trained adapters on the model."""
         from peft import PeftModel
 
-        self.model = PeftModel.from_pretrained(self.model, folder)
+        with _hushed():
+            self.model = PeftModel.from_pretrained(self.model, folder)
 
     def merge(self) -> None:
         """Fold the adapters into the weights."""
@@ -109,7 +123,7 @@ def load_model(weights: Weights, device: str = "cpu") -> LanguageModel:
         raise ModelUnavailable(f"{weights.name}: its tokenizer has no end token; set models.lm to a causal LM")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return LanguageModel(model.to(device), tokenizer)
+    return LanguageModel(weights.name, model.to(device), tokenizer)
 
 
 def quiet() -> None:
@@ -119,6 +133,14 @@ def quiet() -> None:
     chatter: Any = logging  # untyped upstream
     chatter.set_verbosity_error()
     chatter.disable_progress_bar()
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Ignore one warning of transformers at a name that peft still asks for."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        yield
 
 
 def _source(weights: Weights) -> str | Path:
@@ -146,7 +168,8 @@ def _convert(gguf: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+        with redirect_stderr(io.StringIO()):  # a progress bar that no setting of transformers turns off
+            model: Any = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     except ImportError as error:
         raise ModelUnavailable(f"{gguf.name}: reading GGUF needs another package: pip install gguf") from error

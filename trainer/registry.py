@@ -17,7 +17,8 @@ from typing import Any, cast
 
 from dulwich import porcelain
 from dulwich.errors import NotGitRepository
-from dulwich.objects import Blob, Commit, Tree
+from dulwich.objects import Blob, Commit, ObjectID, Tree
+from dulwich.refs import Ref
 from dulwich.repo import Repo
 
 from catalog import failpoint, files
@@ -104,7 +105,7 @@ class Registry:
         )
         porcelain.commit(repo, message.encode(), author=AUTHOR, committer=AUTHOR)
 
-    def _commit_of(self, repo: Repo, name: str) -> bytes:
+    def _commit_of(self, repo: Repo, name: str) -> ObjectID:
         """Return the commit that brought a version: the oldest whose tree holds it."""
         entries = list(repo.get_walker(paths=[f"versions/{name}/manifest.json".encode()]))
         return entries[-1].commit.id

@@ -158,7 +158,7 @@ def _tuned(model: LanguageModel, data: Data, setting: Setting) -> Tuned:
         tuned = tune(model, data, args, setting.folder / "checkpoints", log_interval, bar.advance)
 
     def write(aside: Path) -> None:
-        model.model.save_pretrained(aside)
+        model.save_adapter(aside)
         (aside / "tuned.json").write_text(json.dumps(asdict(tuned)))
 
     publish_folder(folder, write)

@@ -25,6 +25,7 @@ from trainer.settings import TrainingArgs
 from trainer.store import sync_folder
 
 WHOLE = "WHOLE"  # in a checkpoint's folder once all its files are on disk
+CURVES = ("step", "loss", "eval_loss", "grad_norm", "learning_rate")  # what is kept: times would differ from run to run
 log = logging.getLogger("headrace")
 
 
@@ -52,7 +53,7 @@ def tune(
     args: TrainingArgs,
     folder: Path,
     log_interval: int = 100,
-    advance: Callable[[], None] = lambda: None,
+    advance: Callable[[], object] = lambda: None,
 ) -> Tuned:
     """Train the model's adapters; checkpoints go to `folder`, and a run that was killed resumes from the newest."""
     checkpoint = newest_checkpoint(folder)
@@ -74,9 +75,8 @@ def tune(
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     planned = num_steps(data.train, args)
     state = trainer.state
-    history = tuple(
-        {k: float(v) for k, v in entry.items()} for entry in state.log_history if "train_runtime" not in entry
-    )
+    curves = ({name: float(entry[name]) for name in CURVES if name in entry} for entry in state.log_history)
+    history = tuple(point for point in curves if len(point) > 1)
     return Tuned(state.global_step, planned, state.global_step < planned, history)
 
 
@@ -174,7 +174,7 @@ class _Checkpoints(TrainerCallback):
 class _Progress(TrainerCallback):
     """Counts steps, and says what transformers would have printed."""
 
-    def __init__(self, advance: Callable[[], None]) -> None:
+    def __init__(self, advance: Callable[[], object]) -> None:
         self._advance = advance
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:

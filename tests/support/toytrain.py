@@ -1,34 +1,37 @@
 """A real tiny language model, and a home whose fuse batches are written directly, for the trainer's tests.
 
-Run as a script, it is one driver: `python toytrain.py ROOT MODEL` runs the train stage once.
+Run as a script, `python toytrain.py MODEL ROOT=MOMENT…` trains in each root until killed at that failpoint, and again.
 """
 
-import logging
+import json
+import os
 import random
 import sys
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from catalog import pipeline, schema
+from catalog import failpoint, pipeline, schema
 from catalog.home import Home
 from catalog.ids import make_id
 from catalog.settings import Config
 from catalog.stage import Stage, StageReport
 
 SUBJECTS = {
-    "tea": "tea leaves are steeped in hot water until the cup turns amber and the steam smells of the garden".split(),
-    "stone": "lava rises under the mountain and cools to black stone while ash drifts over the crater rim".split(),
+    "tea": "tea leaves are steeped in hot water until the cup turns amber and the steam smells of the garden",
+    "stone": "lava rises under the mountain and cools to black stone while ash drifts over the crater rim",
 }
 FETCHED = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def write_text(subject: str, number: int, num_words: int = 60) -> str:
     """Write a document of random words of one subject, the same for the same number."""
-    words = random.Random(f"{subject}/{number}").choices(SUBJECTS[subject], k=num_words)
+    words = random.Random(f"{subject}/{number}").choices(SUBJECTS[subject].split(), k=num_words)
     return f"{subject} {number}\n\n" + " ".join(words)
 
 
@@ -42,7 +45,9 @@ def make_model(folder: Path) -> Path:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=["<end>"], initial_alphabet=alphabet, show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=["<end>"], initial_alphabet=alphabet, show_progress=False
+    )
     tokenizer.train_from_iterator([write_text(subject, k) for subject in SUBJECTS for k in range(20)], trainer)
     fast: Any = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>", pad_token="<end>")
     fast.save_pretrained(folder)
@@ -124,6 +129,38 @@ def train(root: Path, model: Path | str, **given: object) -> StageReport:
     return stage.run(Home.open(config.catalog), config)
 
 
+def in_child(target: Callable[[], object]) -> int:
+    """Run something in a forked process; return its exit code, negative when a signal ended it."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            target()
+        except BaseException:  # noqa: BLE001 — a child must never return into its parent's code
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def arm(moment: str) -> None:
+    """Die at a failpoint (`name:n`), whatever the environment said."""
+    failpoint._ARMED = moment
+    failpoint._passed = 0
+
+
+def main(model: str, moments: list[str]) -> None:
+    """For each `ROOT=MOMENT`, train until killed and then again; print both exit codes as one line of JSON."""
+    import trainer.round  # noqa: F401 — so that children need not; nothing has run in torch yet, so forking is safe
+
+    def killed(root: str, moment: str) -> None:
+        arm(moment)
+        train(Path(root), model)
+
+    for given in moments:
+        root, _, moment = given.partition("=")
+        codes = [in_child(partial(killed, root, moment)), in_child(partial(train, Path(root), model))]
+        print(json.dumps(codes), flush=True)
+
+
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO)
-    print(train(Path(sys.argv[1]), sys.argv[2]))
+    main(sys.argv[1], sys.argv[2:])

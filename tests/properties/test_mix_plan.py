@@ -1,0 +1,93 @@
+"""The mix plan: every new row once an epoch, the asked share of older ones, the same for the same seed."""
+
+import math
+from collections import Counter
+
+import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainer.plan import PLAN, REPLAY, make_plan, num_replayed, shuffled
+from trainer.settings import ReplayArgs
+
+IDS = st.lists(st.text("abcdef0123456789", min_size=1, max_size=6), unique=True, max_size=30)
+EPOCHS = st.integers(1, 4)
+FRACTIONS = st.floats(0, 3, allow_nan=False)
+
+
+def replay_of(fraction: float, minimum: int = 2) -> ReplayArgs:
+    return ReplayArgs(fraction=fraction, minimum=minimum)
+
+
+@given(IDS, IDS, FRACTIONS, EPOCHS)
+def test_every_new_row_comes_exactly_once_per_epoch(
+    new: list[str], older: list[str], fraction: float, epochs: int
+) -> None:
+    plan = make_plan({"new": new}, older, replay_of(fraction), epochs, "seed")
+    assert plan.schema == PLAN
+    for epoch in range(epochs):
+        rows = [row["row_id"] for row in plan.to_pylist() if row["epoch"] == epoch and row["kind"] == "new"]
+        assert sorted(rows) == sorted(new)
+
+
+@given(IDS, IDS, FRACTIONS, EPOCHS)
+def test_each_epoch_replays_the_asked_share_without_repeating_a_row(
+    new: list[str], older: list[str], fraction: float, epochs: int
+) -> None:
+    plan = make_plan({"new": new}, older, replay_of(fraction), epochs, "seed")
+    pool = set(older) - set(new)
+    for epoch in range(epochs if new else 0):
+        drawn = [row["row_id"] for row in plan.to_pylist() if row["epoch"] == epoch and row["kind"] == REPLAY]
+        wanted = max(2, math.ceil(len(new) * fraction)) if fraction > 0 else 0
+        assert len(drawn) == min(len(pool), wanted)
+        assert set(drawn) <= pool
+        assert max(Counter(drawn).values(), default=1) == 1
+
+
+@given(IDS, IDS, st.randoms(use_true_random=False))
+def test_the_plan_depends_on_seed_and_rows_alone(new: list[str], older: list[str], random: object) -> None:
+    first = make_plan({"new": new}, older, replay_of(0.25), 2, "seed")
+    random.shuffle(new)  # type: ignore[attr-defined]
+    random.shuffle(older)  # type: ignore[attr-defined]
+    assert make_plan({"new": new}, older, replay_of(0.25), 2, "seed").equals(first)
+
+
+def test_another_seed_and_another_epoch_give_another_order() -> None:
+    new = [f"{k:02}" for k in range(30)]
+
+    def orders(seed: str) -> list[list[str]]:
+        plan = make_plan({"new": new}, [], ReplayArgs(), 2, seed)
+        return [plan.filter(pa.compute.equal(plan["epoch"], epoch))["row_id"].to_pylist() for epoch in (0, 1)]
+
+    assert len({tuple(order) for order in [*orders("a"), *orders("b")]}) == 4
+
+
+def test_the_first_plan_of_a_seed_never_changes() -> None:
+    """A resumed round must find its plan again after an upgrade of any library."""
+    assert shuffled("abcdef", "order", "0") == list("cedfba")
+
+
+def test_epochs_draw_different_older_rows() -> None:
+    plan = make_plan({"new": [str(k) for k in range(8)]}, [f"o{k}" for k in range(100)], ReplayArgs(), 3, "seed")
+    drawn = {row["row_id"] for row in plan.to_pylist() if row["kind"] == REPLAY}
+    assert len(drawn) > 4
+
+
+@given(st.integers(0, 50), st.integers(0, 50), FRACTIONS, st.integers(0, 9))
+def test_some_older_rows_are_replayed_whenever_there_are_any(
+    new: int, older: int, fraction: float, minimum: int
+) -> None:
+    count = num_replayed(new, older, replay_of(fraction, minimum))
+    assert count <= older
+    if new and fraction:
+        assert count >= min(older, max(1, minimum))
+    else:
+        assert count == 0
+
+
+@given(IDS, IDS)
+def test_kinds_other_than_new_are_kept_and_never_drawn_as_replay(new: list[str], feedback: list[str]) -> None:
+    feedback = [row for row in feedback if row not in new]
+    plan = make_plan({"new": new, "feedback": feedback}, [*new, *feedback], replay_of(1.0), 1, "seed")
+    kinds = {row["row_id"]: row["kind"] for row in plan.to_pylist()}
+    assert kinds == dict.fromkeys(new, "new") | dict.fromkeys(feedback, "feedback")
