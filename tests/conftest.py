@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 REPO = Path(__file__).parent.parent
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported, which collecting the tests may do
 
 
 @pytest.fixture(autouse=True)
 def _scrubbed(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("HEADRACE_") and name != "HEADRACE_CACHE"]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +38,17 @@ def ray_session() -> Iterator[None]:
 
     from catalog import flow
 
-    ray.init(num_cpus=2, num_gpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
-    flow.start_ray()
-    yield
+    with pytest.MonkeyPatch.context() as patch:  # what the workers inherit: they import the toy stages by name
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(REPO / "tests" / "support"), str(REPO)]))
+        ray.init(num_cpus=2, num_gpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+        flow.start_ray()
+        yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def tiny_lm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a real language model of about 100,000 weights and its tokenizer."""
+    import toytrain
+
+    return toytrain.make_model(tmp_path_factory.mktemp("lm") / "tiny-lm")
