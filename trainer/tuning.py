@@ -62,6 +62,7 @@ def tune(
     watching = early_stopping_on(data, args)
     stopping = EarlyStoppingCallback(args.early_stopping_patience, args.early_stopping_threshold)
     callbacks: list[Any] = [_Checkpoints(args.save_steps, folder), _Progress(advance)]
+    cached = model.model.config.use_cache
     model.model.config.use_cache = False  # a cache would switch off the separation of packed documents
     trainer = Trainer(
         model=model.model,
@@ -73,6 +74,7 @@ def tune(
     )
     _only_our_output(trainer)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    model.model.config.use_cache = cached  # it is saved with the weights
     planned = num_steps(data.train, args)
     state = trainer.state
     curves = ({name: float(entry[name]) for name in CURVES if name in entry} for entry in state.log_history)
