@@ -4,14 +4,17 @@ import json
 import logging
 import os
 import queue
+import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from itertools import chain, islice
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
+from catalog import errors
 from catalog.errors import HeadraceError, PlanInfeasible, StageStalled
 from catalog.settings import Resources
 from catalog.shards import DonePart, Part, PartKey, ShardWriter
@@ -24,7 +27,6 @@ Engine = Literal["auto", "local", "ray"]
 RAY_FROM_ROWS = 5_000  # below this, starting a cluster costs more than it saves
 WINDOW_ROWS = 100_000  # rows handed to one Ray pipeline; bounds what the driver holds
 WINDOW_PARTS = 512
-KEY = "__part__"  # the column that carries a part's key through Ray's blocks
 log = logging.getLogger("headrace")
 
 
@@ -41,9 +43,11 @@ class Job:
 def run(job: Job, parts: Iterable[Part], engine: Engine, ray_address: str | None = None) -> Iterator[DonePart]:
     """Yield every part's result as it finishes; auto takes Ray from 5,000 rows or when a cluster's address is given."""
     parts = iter(parts)
+    chosen: Literal["local", "ray"] | None = None
     worker: Worker | None = None
     while window := _window(parts):
-        if _choose(engine, window, ray_address) == "ray":
+        chosen = chosen or _choose(engine, window, ray_address)  # for the whole run: models are loaded in one place
+        if chosen == "ray":
             yield from _run_ray(job, window, ray_address)
         else:
             worker = worker or job.make_worker()
@@ -74,29 +78,23 @@ def _run_local(job: Job, parts: Iterable[Part], worker: Worker) -> Iterator[Done
         yield done
 
 
-class _stall_alarm:
-    """Interrupt this process's main thread if one part takes longer than the stage's stall limit."""
+@contextmanager
+def _stall_alarm(job: Job, part: Part) -> Iterator[None]:
+    """Raise StageStalled in a part that takes longer than the stage's limit; a signal also ends sleeps and reads."""
+    if threading.current_thread() is not threading.main_thread():  # where Python delivers signals
+        yield
+        return
 
-    def __init__(self, job: Job, part: Part) -> None:
-        self._what = _stalled(job, part.key)
-        self._fired = False
-        self._timer = threading.Timer(job.resources.stall_seconds, self._fire)
-        self._timer.daemon = True
+    def stop(*_: object) -> None:
+        raise StageStalled(_stalled(job, part.key))
 
-    def _fire(self) -> None:
-        import _thread
-
-        self._fired = True
-        log.error("%s", self._what)
-        _thread.interrupt_main()
-
-    def __enter__(self) -> None:
-        self._timer.start()
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._timer.cancel()
-        if self._fired and kind is KeyboardInterrupt:
-            raise StageStalled(self._what) from None
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, job.resources.stall_seconds, job.resources.stall_seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _stalled(job: Job, key: PartKey | None) -> str:
@@ -159,23 +157,32 @@ def preflight(stage: str, resources: Resources, have: dict[str, float]) -> None:
 
 
 class _RayWorker:
-    """The actor: makes the worker once, then turns each block, which is one part, into its result row."""
+    """The actor: makes the worker once, then turns each row, which is one part, into its result.
+
+    Errors of ours travel as results: raised here, they would arrive wrapped, after pages of Ray's own logging.
+    """
 
     def __init__(self, make_worker: Callable[[], Worker], writer: ShardWriter) -> None:
-        self._work = make_worker()
         self._writer = writer
+        self._failed: HeadraceError | None = None
+        try:
+            self._work = make_worker()
+        except HeadraceError as error:
+            self._failed = error
 
-    def __call__(self, block: pa.Table) -> pa.Table:
-        keys = set(block[KEY].to_pylist())
-        results = []
-        for key_json in sorted(keys):
-            rows = block.filter(pa.compute.equal(block[KEY], key_json)).drop_columns([KEY])
-            key = PartKey(**json.loads(key_json))
-            if key.num_rows == 0:
-                rows = rows.slice(0, 0)
-            assert rows.num_rows == key.num_rows, f"Ray split part {key.index} of {key.batch_id}"
-            results.append(json.dumps(asdict(self._writer.run(Part(key, rows), self._work))))
-        return pa.table({"done": results})
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        parts = zip(rows["key"].to_pylist(), rows["rows"], strict=True)
+        return pa.table({"done": [self._run(PartKey(**json.loads(key)), data.as_buffer()) for key, data in parts]})
+
+    def _run(self, key: PartKey, data: pa.Buffer) -> str:
+        try:
+            if self._failed:
+                raise self._failed
+            part = Part(key, pa.ipc.open_stream(data).read_all())
+            return json.dumps(asdict(self._writer.run(part, self._work)))
+        except HeadraceError as error:
+            kind = next(kind for kind in type(error).__mro__ if kind.__module__ == errors.__name__)
+            return json.dumps({"error": kind.__name__, "message": str(error)})
 
 
 def _run_ray(job: Job, parts: Sequence[Part], address: str | None) -> Iterator[DonePart]:
@@ -188,7 +195,7 @@ def _run_ray(job: Job, parts: Sequence[Part], address: str | None) -> Iterator[D
     results = dataset.map_batches(
         _RayWorker,
         fn_constructor_args=(job.make_worker, job.writer),
-        batch_size=None,
+        batch_size=1,  # a row is a part
         batch_format="pyarrow",
         zero_copy_batch=True,
         compute=ray.data.ActorPoolStrategy(size=job.resources.workers),
@@ -197,6 +204,8 @@ def _run_ray(job: Job, parts: Sequence[Part], address: str | None) -> Iterator[D
     )
     for row in _watched(job, results):
         done = json.loads(row)
+        if "error" in done:
+            raise getattr(errors, done["error"])(done["message"])
         yield DonePart(PartKey(**done.pop("key")), **done)
 
 
@@ -208,12 +217,12 @@ def _cluster() -> dict[str, float]:
 
 
 def _block(part: Part) -> pa.Table:
-    """One part as one block; an empty part travels as one row of nulls, since Ray drops empty blocks."""
-    rows = part.rows
-    if rows.num_rows == 0:
-        rows = pa.table({f.name: pa.nulls(1, f.type) for f in rows.schema}, schema=rows.schema)
-    key = json.dumps(asdict(part.key))
-    return rows.combine_chunks().append_column(KEY, pa.array([key] * rows.num_rows, pa.string()))
+    """One part as one row of one block, which Ray can neither split nor merge nor, when the part is empty, drop."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, part.rows.schema) as stream:
+        stream.write_table(part.rows)
+    rows = pa.array([sink.getvalue().to_pybytes()], pa.large_binary())
+    return pa.table({"key": [json.dumps(asdict(part.key))], "rows": rows})
 
 
 def _watched(job: Job, results: "Dataset") -> Iterator[str]:
@@ -240,12 +249,5 @@ def _watched(job: Job, results: "Dataset") -> Iterator[str]:
         if item is end:
             return
         if isinstance(item, Exception):
-            raise _own_error(item) or item
+            raise item
         yield item
-
-
-def _own_error(error: BaseException) -> HeadraceError | None:
-    """Find the error of ours that a Ray error wraps."""
-    seen: list[BaseException | None] = [error, error.__cause__, getattr(error, "cause", None)]
-    nested = [getattr(item, "cause", None) for item in seen if item is not None]
-    return next((item for item in chain(seen, nested) if isinstance(item, HeadraceError)), None)

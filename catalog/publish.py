@@ -133,7 +133,8 @@ class Publisher:
     def _commit(self, opened: _Open) -> None:
         done = sorted(opened.done, key=lambda part: part.key.index)
         row = _row(self._stage, self._recipe, self._config, opened, done)
-        self._check(self._home.ledger.refresh(), opened)
+        if not self._check(self._home.ledger.refresh(), opened):
+            return  # another driver published it while we worked
         commit_tables(self._home, opened.batch_id, done)
         appended = self._home.ledger.append(lambda state: [row] if self._check(state, opened) else [])
         if appended:

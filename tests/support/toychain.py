@@ -119,7 +119,7 @@ def run_extract(home: Home, config: Config) -> StageReport:
         for batch in home.todo(EXTRACT, config)
         for rows in [view.read("pages", batches=[batch.batch_id])]
     )
-    return home.publish(EXTRACT, config, plans, partial(Extract, flavour), RESOURCES)
+    return home.publish(EXTRACT, config, plans, partial(Extract, flavour), config.resources("extract", RESOURCES))
 
 
 def run_embed(home: Home, config: Config) -> StageReport:
@@ -129,7 +129,7 @@ def run_embed(home: Home, config: Config) -> StageReport:
         for batch in home.todo(EMBED, config)
         for rows in [view.read("documents", batches=[batch.batch_id])]
     )
-    return home.publish(EMBED, config, plans, Embed, RESOURCES)
+    return home.publish(EMBED, config, plans, Embed, config.resources("embed", RESOURCES))
 
 
 def run_fuse(home: Home, config: Config) -> StageReport:
@@ -143,7 +143,7 @@ def run_fuse(home: Home, config: Config) -> StageReport:
         tuple(Input(batch, n) for batch, n in zip(batches, counts, strict=True)), rows, "document_id", part_rows=5
     )
     try:
-        return home.publish(FUSE, config, [plan], Fuse, RESOURCES)
+        return home.publish(FUSE, config, [plan], Fuse, config.resources("fuse", RESOURCES))
     except CommitConflict:
         return run_fuse(home, config)
 
@@ -164,9 +164,10 @@ def install() -> None:
     pipeline.stages = lambda: STAGES  # type: ignore[assignment]
 
 
-def make_config(root: Path, flavour: str = "A", engine: str = "local") -> Config:
+def make_config(root: Path, flavour: str = "A", engine: str = "local", workers: int = 1) -> Config:
     """A configuration whose extract stage has flavour A or B."""
-    return FlavouredConfig({"root": str(root), "engine": engine}, flavour)
+    resources = {name: {"workers": workers} for name in ("extract", "embed", "fuse")}
+    return FlavouredConfig({"root": str(root), "engine": engine, "resources": resources}, flavour)
 
 
 class FlavouredConfig(Config):
@@ -177,9 +178,9 @@ class FlavouredConfig(Config):
         self.flavour = flavour
 
 
-def drive(root: Path, origins: range, flavour: str = "A", engine: str = "local") -> Home:
+def drive(root: Path, origins: range, flavour: str = "A", engine: str = "local", workers: int = 1) -> Home:
     """Publish the origins and run every stage once."""
-    config = make_config(root, flavour, engine)
+    config = make_config(root, flavour, engine, workers)
     home = Home.open(config.catalog)
     for origin in origins:
         home.publish_origin(CRAWL, f"segment-{origin}", PER_ORIGIN, {"pages": page_rows(origin)}, {})
