@@ -48,11 +48,14 @@ class HttpMessage:
 
 
 def open_warehouse(warehouse: str, path: str) -> BinaryIO:
-    """Open a warehouse file for random reading; `path` may also stand alone, then `warehouse` is ''."""
+    """Open a warehouse file (an empty `warehouse` lets `path` stand alone); raise Corrupt if it is gone."""
     target = f"{warehouse.rstrip('/')}/{path}" if warehouse else path
-    if "://" in target and not target.startswith("file://"):
-        return cast(BinaryIO, fsspec.open(target, "rb").open())
-    return Path(target.removeprefix("file://")).open("rb")
+    try:
+        if "://" in target and not target.startswith("file://"):
+            return cast(BinaryIO, fsspec.open(target, "rb").open())
+        return Path(target.removeprefix("file://")).open("rb")
+    except FileNotFoundError as error:
+        raise Corrupt(f"{target}: the segment is gone from the warehouse") from error
 
 
 def iterate_segment(warehouse: str, path: str, blocks: Mapping[str, int] = MappingProxyType({})) -> Iterator[Record]:
@@ -88,12 +91,9 @@ def _record(source: WarcRecord, blocks: Mapping[str, int]) -> Record:
 def read_payload(warehouse: str, path: str, offset: int, length: int, max_bytes: int) -> bytes:
     """Return the decoded payload of the WARC member at `offset`, at most `max_bytes` long; raise Corrupt."""
     where = f"{path} at {offset}"
-    try:
-        with open_warehouse(warehouse, path) as file:
-            file.seek(offset)
-            member = file.read(length)
-    except FileNotFoundError as error:
-        raise Corrupt(f"{where}: the segment is gone from the warehouse") from error
+    with open_warehouse(warehouse, path) as file:
+        file.seek(offset)
+        member = file.read(length)
     if len(member) < length:
         raise Corrupt(f"{where}: the segment ends {length - len(member)} bytes early")
     source = _first(_unpack(member, max_bytes, where), where)

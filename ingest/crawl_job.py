@@ -45,8 +45,6 @@ def run_crawl(home: "Home", config: Config) -> StageReport:
             frontier.close()
     report.seconds = time.monotonic() - started
     report.notes += _notes(recorder.counts, settings.data_sources)
-    for note in report.notes:
-        log.info("crawl: %s", note)
     return report
 
 

@@ -112,7 +112,7 @@ class Frontier:
             self._db.executemany("INSERT INTO active VALUES (?)", [(url,) for url in self._sources])
             self._db.execute("UPDATE urls SET state = 'queued' WHERE state = 'leased'")
             self._db.execute(
-                "UPDATE urls SET state = 'queued', hops = 0 WHERE state = 'done' AND fetched_at <= ? "
+                "UPDATE urls SET state = 'queued', hops = 0, target = NULL WHERE state = 'done' AND fetched_at <= ? "
                 "AND host != '' AND source IN (SELECT source FROM active)",
                 (now - self._recrawl_after,),
             )
@@ -135,7 +135,7 @@ class Frontier:
         self._db.execute(
             "INSERT INTO urls (url, host, source, kind, depth, scope, priority, state) "
             "VALUES (?, ?, ?, ?, 0, ?, ?, 'queued') ON CONFLICT (url) DO UPDATE SET state = 'queued', depth = 0, "
-            "kind = excluded.kind, source = excluded.source, scope = excluded.scope, hops = 0",
+            "kind = excluded.kind, source = excluded.source, scope = excluded.scope, hops = 0, target = NULL",
             (url, host, source.url, kind, host, PRIORITY[kind]),
         )
 

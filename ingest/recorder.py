@@ -54,7 +54,7 @@ class Recorder:
         if sha256 in (task.payload_sha256, self._unsealed.get(task.url)):
             self.unchanged(task, date, origin.etag, origin.last_modified)
             return
-        if origin.file is not None:
+        if not task.host:
             self._unsealed[task.url] = sha256
         if task.url.startswith("file:"):
             arguments = (task.url, response.body, content_type, sha256, origin, date)

@@ -119,8 +119,10 @@ class ExtractSettings(Settings):
     languages: tuple[str, ...] = ()  # ISO 639-1; empty: all
     min_chars: int = Field(default=20, ge=0)  # a page with pictures or recordings may say less
     min_quality: float = Field(default=0.0, ge=0, le=1)
-    max_html_bytes: ByteSize = Field(ByteSize(10_000_000), gt=0)
+    max_html_bytes: ByteSize = Field(default=ByteSize(10_000_000), gt=0)
     max_elements: int = Field(default=200_000, ge=1)  # of one page's tree
+    max_seconds: Seconds = Field(default=30.0, gt=0)  # to read one page
+    max_memory: ByteSize = Field(default=ByteSize(4_000_000_000), gt=500_000_000)  # of the process that reads pages
 
 
 class IngestSettings(Settings):

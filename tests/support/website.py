@@ -155,4 +155,4 @@ class Crawler:
 def crawl_once(root: Path, source: str, moment: str = "") -> None:
     """Be one crawl in a process of its own, in small segments, that may be killed at `moment`."""
     drivers.arm(moment)
-    Crawler(root, {"segment_records": 25}).run({"url": source, "depth": 10})
+    Crawler(root, {"segment_records": 60}).run({"url": source, "depth": 10})

@@ -80,7 +80,7 @@ def sample() -> tuple[bytes, int, int]:
 
 
 @given(st.integers(0, 10_000), st.integers(1, 255))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_a_damaged_member_never_gives_a_wrong_payload(place: int, change: int) -> None:
     content, offset, length = sample()
     damaged = bytearray(content)

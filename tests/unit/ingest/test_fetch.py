@@ -6,7 +6,7 @@ import zlib
 
 import brotli
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.fetch import BadEncoding, Decoder, TooLarge, decode_body, identity
@@ -21,6 +21,7 @@ def raw_deflate(data: bytes) -> bytes:
 PACKERS = {"gzip": gzip.compress, "deflate": zlib.compress, "br": brotli.compress, "identity": bytes}
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=3000), st.sampled_from(sorted(PACKERS)), st.integers(1, 700))
 def test_what_was_packed_comes_back_however_it_is_cut(data: bytes, name: str, step: int) -> None:
     packed = PACKERS[name](data)

@@ -17,7 +17,8 @@ def page(html: str, **headers: str) -> Response:
 
 def test_links_are_absolute_unique_and_in_order() -> None:
     html = """<a href="b">1</a><a href="/c#x">2</a><a href="b#y">3</a><a href="mailto:a@b">4</a>
-    <a href="javascript:x()">5</a>    <area href="d?q=1"><iframe src="e"></iframe><link rel="next" href="2"><link rel="stylesheet" href="s.css"><a>6</a>
+    <a href="javascript:x()">5</a>    <area href="d?q=1"><iframe src="e"></iframe><link rel="next" href="2">
+    <link rel="stylesheet" href="s.css"><a>6</a>
     <a href="file:///etc/passwd">7</a>"""
     assert read_page(page(html)).links == [f"http://h/{path}" for path in ("dir/b", "c", "dir/d?q=1", "dir/e", "dir/2")]
 

@@ -36,6 +36,13 @@ def test_a_folder_is_taken_in_once_and_changed_files_again(tmp_path: Path, crawl
     assert crawler.run(str(folder)).outputs == {"pages": 1}
 
 
+def test_sources_that_overlap_bring_a_file_once(tmp_path: Path, crawler: Crawler) -> None:
+    (tmp_path / "docs" / "sub").mkdir(parents=True)
+    (tmp_path / "docs" / "sub" / "a.txt").write_text("one")
+    crawler.run(str(tmp_path / "docs"), str(tmp_path / "docs" / "sub"))
+    assert len(crawler.pages()) == 1
+
+
 def test_a_missing_folder_is_one_reject_and_others_go_on(tmp_path: Path, crawler: Crawler) -> None:
     (tmp_path / "here.txt").write_text("text")
     crawler.run(str(tmp_path / "nowhere"), str(tmp_path / "here.txt"))

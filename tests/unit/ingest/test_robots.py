@@ -91,7 +91,9 @@ def test_the_deciding_line_is_named() -> None:
 
 
 def test_delay_and_sitemaps_are_read() -> None:
-    text = b"User-agent: *\nDisallow: /y\nCrawl-delay: 9\nUser-agent: headrace\nCrawl-delay: 2.5\nSitemap: https://a/s.xml"
+    text = (
+        b"User-agent: *\nDisallow: /y\nCrawl-delay: 9\nUser-agent: headrace\nCrawl-delay: 2.5\nSitemap: https://a/s.xml"
+    )
     robots = parse_robots(text, "headrace")
     assert robots.crawl_delay == 2.5
     assert parse_robots(text, "other").crawl_delay == 9.0
@@ -126,7 +128,7 @@ def test_matching_is_what_a_regular_expression_would_do(pattern: str, path: str)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.text(alphabet="ab/*", min_size=1, max_size=6)), max_size=6), PATHS)
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_both_libraries_agree_on_ordinary_files(rules: list[tuple[bool, str]], path: str) -> None:
     lines = "".join(f"{'Allow' if allow else 'Disallow'}: /{pattern}\n" for allow, pattern in rules)
     text = f"User-agent: *\n{lines}"

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from warcio.checker import Checker
 
@@ -89,6 +89,7 @@ def segment(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return written(tmp_path_factory.mktemp("segment")).read_bytes()
 
 
+@settings(deadline=None)
 @given(cut=st.integers(0, 5000), noise=st.binary(max_size=30))
 def test_a_crash_anywhere_leaves_the_whole_records_before_it(
     segment: bytes, tmp_path_factory: pytest.TempPathFactory, cut: int, noise: bytes
