@@ -41,7 +41,7 @@ class Rejected(Exception):
     """A payload that becomes no document: why, and what to tell the user."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(detail)
+        super().__init__(reason, detail)  # both, so that it survives pickling
         self.reason = reason
         self.detail = detail
 

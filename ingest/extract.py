@@ -1,9 +1,8 @@
 """Pages in; documents, media and rejects out."""
 
-import logging
 from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
@@ -11,16 +10,18 @@ from catalog.errors import Corrupt
 from catalog.schema import LOCATOR, Reason, body, rejects
 from catalog.warc import read_payload
 from ingest.document import Rejected, read_document
+from ingest.guard import Guarded, Stopped
 from ingest.settings import CleaningRules, ExtractSettings
 from ingest.sniff import sniff
 
 MEDIA_KINDS = ("image", "audio", "video")
 DOCUMENT_KINDS = ("html", "markdown", "text")
 
+Read: TypeAlias = Callable[[Mapping[str, Any]], bytes]  # a row of pages → its payload; raises Corrupt
+Parse: TypeAlias = Callable[[bytes, str, Mapping[str, Any]], dict[str, Any]]  # payload, kind, row → document; Rejected
 
-def extract_batch(
-    pages: pa.Table, read: Callable[[Mapping[str, Any]], bytes], rules: CleaningRules, wanted: ExtractSettings
-) -> dict[str, pa.Table]:
+
+def extract_batch(pages: pa.Table, read: Read, parse: Parse) -> dict[str, pa.Table]:
     """Turn each row of `pages` into a row of `documents`, `media` or `rejects`."""
     documents: dict[str, dict[str, Any]] = {}
     media: list[dict[str, Any]] = []
@@ -32,7 +33,7 @@ def extract_batch(
             if sniffed.kind in MEDIA_KINDS:
                 media.append(_media_row(row, sniffed.kind, sniffed.content_type, len(payload)))
             elif sniffed.kind in DOCUMENT_KINDS:
-                document = read_document(payload, sniffed.kind, row, rules, wanted)
+                document = parse(payload, sniffed.kind, row)
                 # Two payloads of one URL may hold the same text: one document, with the later fetch's facts.
                 key = document["document_id"]
                 documents[key] = max(document, documents.get(key, document), key=_age)
@@ -49,7 +50,7 @@ def extract_batch(
     }
 
 
-def _payload(row: Mapping[str, Any], read: Callable[[Mapping[str, Any]], bytes]) -> bytes:
+def _payload(row: Mapping[str, Any], read: Read) -> bytes:
     if not row["warc_path"]:
         raise Rejected(Reason.MISSING_PAYLOAD, row["reason"] or "the fetch stored no payload")
     try:
@@ -71,18 +72,34 @@ def _age(document: Mapping[str, Any]) -> tuple[Any, str]:
     return document["fetched_at"], document["page_id"]
 
 
+def guarded_parser(rules: CleaningRules, wanted: ExtractSettings) -> Parse:
+    """Return `read_document` under these settings, in a process that is killed at the page's limits."""
+    guarded = _guarded(wanted.max_seconds, int(wanted.max_memory))
+
+    def parse(payload: bytes, kind: str, row: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            return guarded(payload, kind, row, rules, wanted)
+        except (Stopped, MemoryError) as error:
+            detail = str(error) or f"needs more than max_memory {wanted.max_memory}"
+            raise Rejected(Reason.EXTRACTOR_FAILED, detail) from error
+
+    return parse
+
+
+@lru_cache(maxsize=1)  # one child for all batches of a process; it takes seconds to import the parsers
+def _guarded(max_seconds: float, max_memory: int) -> Guarded[..., dict[str, Any]]:
+    return Guarded(read_document, max_seconds, max_memory)
+
+
 class ExtractWorker:
     """Reads payloads from the warehouse, then calls `extract_batch`."""
 
     def __init__(self, warehouse: str, max_bytes: int, rules: CleaningRules, wanted: ExtractSettings) -> None:
-        logging.getLogger("trafilatura").setLevel(logging.CRITICAL)  # what it finds wrong is a reject row here
-        logging.getLogger("htmldate").setLevel(logging.CRITICAL)
         self._read = partial(_read_row, warehouse, max_bytes)
-        self._rules = rules
-        self._wanted = wanted
+        self._parse = guarded_parser(rules, wanted)
 
     def __call__(self, part: pa.Table) -> Mapping[str, pa.Table]:
-        return extract_batch(part, self._read, self._rules, self._wanted)
+        return extract_batch(part, self._read, self._parse)
 
 
 def _read_row(warehouse: str, max_bytes: int, row: Mapping[str, Any]) -> bytes:

@@ -42,7 +42,7 @@ def _settings(config: Config) -> dict[str, object]:
     settings = config.section(IngestSettings)
     return {
         "cleaning_rules": settings.cleaning_rules.model_dump(mode="json"),
-        "extract": settings.extract.model_dump(mode="json"),
+        "extract": settings.extract.model_dump(mode="json", exclude={"max_seconds", "max_memory"}),
     }
 
 

@@ -26,19 +26,27 @@ WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 def mask(text: str, kinds: Collection[str]) -> tuple[str, Counter[str]]:
     """Replace personal data of the given kinds by its kind in brackets; return the text and the count by kind."""
     hits: Counter[str] = Counter()
-    if "@" not in text and SUSPECT.search(text) is None:
-        return text, hits
-    for kind, (pattern, is_valid) in RECOGNISERS.items():
-        if kind in kinds:
+    found = -1
+    while found != hits.total() and ("@" in text or SUSPECT.search(text)):
+        found = hits.total()  # what is masked may lay bare the edge of something else
+        for kind, (pattern, is_valid) in RECOGNISERS.items():
+            if kind in kinds:
+                text, count = _mask_kind(text, kind, pattern, is_valid)
+                hits[kind] += count
+    return text, +hits
 
-            def replace(match: re.Match[str], kind: str = kind, is_valid: Callable[[str], bool] = is_valid) -> str:
-                if not is_valid(match[0]):
-                    return match[0]
-                hits[kind] += 1
-                return f"[{kind.upper()}]"
 
-            text = pattern.sub(replace, text)
-    return text, hits
+def _mask_kind(text: str, kind: str, pattern: re.Pattern[str], is_valid: Callable[[str], bool]) -> tuple[str, int]:
+    count = 0
+
+    def replace(match: re.Match[str]) -> str:
+        nonlocal count
+        if not is_valid(match[0]):
+            return match[0]
+        count += 1
+        return f"[{kind.upper()}]"
+
+    return pattern.sub(replace, text), count
 
 
 def is_chinese_id(number: str) -> bool:

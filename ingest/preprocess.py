@@ -3,7 +3,6 @@
 import gzip
 import hashlib
 import json
-import logging
 import os
 import zlib
 from collections import Counter
@@ -22,8 +21,8 @@ from catalog import ids
 from catalog.errors import InputError
 from catalog.schema import Reason, body, rejects
 from catalog.settings import Config
-from ingest.document import Rejected, read_document
-from ingest.extract import DOCUMENT_KINDS
+from ingest.document import Rejected
+from ingest.extract import DOCUMENT_KINDS, Parse, guarded_parser
 from ingest.settings import CleaningRules, IngestSettings
 from ingest.sniff import sniff
 from ingest.urls import file_url, type_by_name
@@ -60,10 +59,8 @@ def preprocess(source: Path, target: Path, config: Config, clean: bool, annotate
     settings = config.section(IngestSettings)
     rules = settings.cleaning_rules if clean else UNTOUCHED
     annotator = load_annotator(config) if annotate else None
-    for name in ("trafilatura", "htmldate"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # what they find wrong is a reject row here
-    items = read_folder(source, target, int(settings.extract.max_html_bytes))
-    rows = (_read(item, source, settings, rules) for item in items)
+    parse = guarded_parser(rules, settings.extract)
+    rows = (_read(item, source, parse) for item in read_folder(source, target, int(settings.extract.max_html_bytes)))
     return _write(rows, target, annotator) | {"input": str(source), "output": str(target)}
 
 
@@ -147,7 +144,7 @@ def _record(line: bytes, number: int, where: str, fetched_at: datetime) -> Item:
     return Item(url or where, fields[name].encode("utf-8", "replace"), f"{kind}; charset=utf-8", fetched_at)
 
 
-def _read(item: Item, source: Path, settings: IngestSettings, rules: CleaningRules) -> Outcome:
+def _read(item: Item, source: Path, parse: Parse) -> Outcome:
     page_id = ids.page_id(item.url, hashlib.sha256(item.payload).hexdigest())
     row = {
         "url": item.url, "page_id": page_id, "content_type": item.content_type, "source": str(source),
@@ -161,7 +158,7 @@ def _read(item: Item, source: Path, settings: IngestSettings, rules: CleaningRul
         sniffed = sniff(item.payload, item.content_type, item.url)
         if sniffed.kind not in DOCUMENT_KINDS:
             raise Rejected(Reason.WRONG_TYPE, f"{sniffed.content_type} (by its name: {item.content_type})")
-        return read_document(item.payload, sniffed.kind, row, rules, settings.extract), None
+        return parse(item.payload, sniffed.kind, row), None
     except Rejected as error:
         return None, {"record_id": page_id, "url": item.url, "reason": error.reason, "detail": error.detail}
 

@@ -10,7 +10,8 @@ PAGE = """<!doctype html><html><head><base href="/x/"><title>t</title></head><bo
 <article><header><h1>Title <b>one</b></h1><img src="lead.jpg" width="800"></header>
 <p>Hello
    <i>wor</i>ld<br>line two<script>bad()</script> tail.</p>loose text
-<figure><img data-src="a.png" src="data:xx" alt=" An  a " srcset="a1.png 300w, a2.png 900w"><figcaption>Cap <em>A</em></figcaption></figure>
+<figure><img data-src="a.png" src="data:xx" alt=" An  a " srcset="a1.png 300w, a2.png 900w">
+<figcaption>Cap <em>A</em></figcaption></figure>
 <ul><li>one<ul><li>two</li></ul></li><li>three <img src="i.png"></li></ul>
 <table><caption>Numbers</caption><tr><th>A</th><th>B</th></tr><tr><td>1</td><td><p>2</p></td></tr></table>
 <pre>code

@@ -27,7 +27,9 @@ def tree(*texts: str, kinds: tuple[str, ...] = ()) -> object:
 
 def test_only_covered_blocks_are_kept_in_order() -> None:
     first, second = LONG.format(1), LONG.format(2)
-    page = read(f"<div>Menu</div><p>{first}</p><div>Read more of our stories</div><p>Short.</p><p>{second}</p><div>Menu</div>")
+    page = read(
+        f"<div>Menu</div><p>{first}</p><div>Read more of our stories</div><p>Short.</p><p>{second}</p><div>Menu</div>"
+    )
     assert chosen(page, first, "Short.", second) == [first, "Short.", second]
 
 

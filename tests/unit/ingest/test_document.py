@@ -8,16 +8,26 @@ from catalog.schema import Reason
 from ingest.document import Rejected, read_document
 from ingest.settings import CleaningRules, ExtractSettings
 
-ROW = {"url": "https://e.org/a.html", "page_id": "p1", "content_type": "text/html", "source": "s", "licence": "", "rights": "noai"}
+ROW = {
+    "url": "https://e.org/a.html",
+    "page_id": "p1",
+    "content_type": "text/html",
+    "source": "s",
+    "licence": "",
+    "rights": "noai",
+}
 PARAGRAPH = "The river rises in the hills, and it flows through three towns before it reaches the sea at last."
-ARTICLE = f"""<!doctype html><html lang="en"><head><title>Rivers</title></head><body><nav><a href="/">Home</a></nav><main>
+ARTICLE = f"""<!doctype html><html lang="en"><head><title>Rivers</title></head><body><nav><a href="/">Home</a></nav>
+<main>
 <article><h1>Rivers</h1><p>{PARAGRAPH}</p><p>Ask  jane@example.org about
 <b>sÃ³lo</b> boats, and how they go up the river when the water is low in the summer months.</p>
 <figure><img src="boat.png" alt="A boat"><figcaption>A boat on the river</figcaption></figure>
 <p>{PARAGRAPH.replace("river", "stream")}</p></article></main><footer>Imprint and terms of use</footer></body></html>"""
 
 
-def read(payload: bytes | str, kind: str = "html", rules: dict[str, Any] | None = None, **wanted: Any) -> dict[str, Any]:
+def read(
+    payload: bytes | str, kind: str = "html", rules: dict[str, Any] | None = None, **wanted: Any
+) -> dict[str, Any]:
     data = payload.encode() if isinstance(payload, str) else payload
     return read_document(data, kind, ROW, CleaningRules(**(rules or {})), ExtractSettings(**wanted))
 
@@ -28,12 +38,24 @@ def texts(document: dict[str, Any]) -> list[str]:
 
 def test_an_article_becomes_blocks_media_and_measures() -> None:
     document = read(ARTICLE)
-    assert [block["kind"] for block in document["blocks"]] == ["heading", "paragraph", "paragraph", "caption", "paragraph"]
+    assert [block["kind"] for block in document["blocks"]] == [
+        "heading",
+        "paragraph",
+        "paragraph",
+        "caption",
+        "paragraph",
+    ]
     assert document["text"] == "\n\n".join(texts(document))
     assert texts(document)[2].startswith("Ask [EMAIL] about sólo boats")
     assert "Imprint" not in document["text"] and "Home" not in document["text"]
     assert document["media"] == [
-        {"url": "https://e.org/boat.png", "kind": "image", "alt": "A boat", "caption": "A boat on the river", "block": 3}
+        {
+            "url": "https://e.org/boat.png",
+            "kind": "image",
+            "alt": "A boat",
+            "caption": "A boat on the river",
+            "block": 3,
+        }
     ]
     assert (document["title"], document["language"], document["rights"]) == ("Rivers", "en", "noai")
     assert document["quality"]["num_chars"] == len(document["text"])
@@ -101,14 +123,20 @@ def test_a_page_of_captioned_pictures_is_a_document() -> None:
 
 
 def test_a_page_of_bare_pictures_is_named_by_its_title() -> None:
-    document = read('<html><head><title>Three boats</title></head><body><img src="a.png"><img src="b.png"></body></html>')
+    document = read(
+        '<html><head><title>Three boats</title></head><body><img src="a.png"><img src="b.png"></body></html>'
+    )
     assert (document["text"], [item["block"] for item in document["media"]]) == ("Three boats", [0, 0])
 
 
 def test_the_page_s_own_picture_stands_in_where_its_content_has_none() -> None:
-    page = f'<!doctype html><html><head><meta property="og:image" content="/og.jpg"></head><body><p>{PARAGRAPH}</p></body></html>'
+    page = (
+        f'<!doctype html><html><head><meta property="og:image" content="/og.jpg"></head><body><p>{PARAGRAPH}</p></body>'
+    )
     assert [item["url"] for item in read(page)["media"]] == ["https://e.org/og.jpg"]
-    assert [item["url"] for item in read(page.replace("</p>", '</p><img src="own.png">'))["media"]] == ["https://e.org/own.png"]
+    assert [item["url"] for item in read(page.replace("</p>", '</p><img src="own.png">'))["media"]] == [
+        "https://e.org/own.png"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -10,11 +11,14 @@ import pyarrow as pa
 from catalog.errors import Corrupt
 from catalog.ids import page_id
 from catalog.schema import body
-from ingest.extract import extract_batch
+from ingest.document import read_document
+from ingest.extract import extract_batch, guarded_parser
 from ingest.settings import CleaningRules, ExtractSettings
 
 PNG = bytes.fromhex("89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de")
-ARTICLE = b"<!doctype html><html><body><p>The river rises in the hills, and it flows to the sea at last.</p></body></html>"
+ARTICLE = (
+    b"<!doctype html><html><body><p>The river rises in the hills, and it flows to the sea at last.</p></body></html>"
+)
 
 
 def pages(*rows: Mapping[str, Any]) -> pa.Table:
@@ -32,7 +36,7 @@ def pages(*rows: Mapping[str, Any]) -> pa.Table:
 
 
 def run(table: pa.Table, read: Any) -> dict[str, list[dict[str, Any]]]:
-    tables = extract_batch(table, read, CleaningRules(), ExtractSettings())
+    tables = extract_batch(table, read, partial(read_document, rules=CleaningRules(), wanted=ExtractSettings()))
     for name, rows in tables.items():
         assert rows.schema == body(name)
     return {name: rows.to_pylist() for name, rows in tables.items()}
@@ -69,7 +73,10 @@ def test_a_corrupt_payload_costs_only_its_row() -> None:
 
     found = run(table, broken)
     assert len(found["documents"]) == 1
-    assert (found["rejects"][0]["reason"], found["rejects"][0]["detail"]) == ("missing_payload", "segment x at 7: no WARC record")
+    assert (found["rejects"][0]["reason"], found["rejects"][0]["detail"]) == (
+        "missing_payload",
+        "segment x at 7: no WARC record",
+    )
 
 
 def test_one_url_twice_with_the_same_text_is_one_document_of_the_later_fetch() -> None:
@@ -91,3 +98,12 @@ def test_the_order_of_rows_changes_no_row() -> None:
     forward, backward = run(table, read), run(table.take(list(range(4, -1, -1))), read)
     key = lambda row: row["document_id"]  # noqa: E731
     assert sorted(forward["documents"], key=key) == sorted(backward["documents"], key=key)
+
+
+def test_a_page_over_its_time_is_a_reject_and_the_batch_goes_on() -> None:
+    table, read = pages({"payload": ARTICLE}, {"payload": PNG})
+    wanted = ExtractSettings(max_seconds=1e-6)
+    tables = extract_batch(table, read, guarded_parser(CleaningRules(), wanted))
+    assert tables["rejects"].to_pylist()[0]["reason"] == "extractor_failed"
+    assert tables["rejects"].to_pylist()[0]["detail"] == "no result after 1e-06 seconds"
+    assert tables["media"].num_rows == 1

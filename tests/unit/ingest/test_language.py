@@ -22,7 +22,9 @@ def test_the_text_decides(text: str, language: str) -> None:
 
 def test_a_declaration_wins_over_short_or_unsure_text_only() -> None:
     assert identify("Home", "fr")[0] == "fr"
-    assert identify("This is a guide to accounting for people who have never done any of it before. " * 3, "fr")[0] == "en"
+    assert (
+        identify("This is a guide to accounting for people who have never done any of it before. " * 3, "fr")[0] == "en"
+    )
 
 
 def test_a_text_without_letters_has_no_language_of_its_own() -> None:

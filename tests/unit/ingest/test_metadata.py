@@ -8,7 +8,9 @@ URL = "https://e.org/2019/a.html"
 
 
 def read(head: str, body: str = "<p>x</p>", attributes: str = "") -> Metadata:
-    return read_metadata(load_html(f"<!doctype html><html {attributes}><head>{head}</head><body>{body}</body></html>"), URL)
+    return read_metadata(
+        load_html(f"<!doctype html><html {attributes}><head>{head}</head><body>{body}</body></html>"), URL
+    )
 
 
 def test_json_ld_wins_over_meta() -> None:
