@@ -9,10 +9,11 @@ from catalog.settings import Settings
 
 LABELS = (
     "person", "face", "crowd", "animal", "bird", "cat", "dog", "fish", "frog", "insect", "horse", "monkey", "panda",
-    "flower", "tree", "fruit", "apple", "vegetable", "food", "drink", "cup of tea", "car", "bicycle", "train", "airplane",
-    "ship", "rocket", "building", "house", "city", "street", "mountain", "volcano", "sea", "sky", "moon", "sun", "lantern",
-    "furniture", "tool", "clothes", "toy", "musical instrument", "computer", "telephone", "book", "money", "map", "chart",
-    "diagram", "screenshot", "page of text", "logo", "sign", "flag", "drawing", "painting", "photograph",
+    "flower", "tree", "fruit", "apple", "vegetable", "food", "drink", "cup of tea", "car", "bicycle", "train",
+    "airplane", "ship", "rocket", "building", "house", "city", "street", "mountain", "volcano", "sea", "sky", "moon",
+    "sun", "lantern", "furniture", "tool", "clothes", "toy", "musical instrument", "computer", "telephone", "book",
+    "money", "map", "chart", "diagram", "screenshot", "page of text", "logo", "sign", "flag", "drawing", "painting",
+    "photograph",
 )  # fmt: skip
 
 
@@ -20,7 +21,7 @@ class EmbedSettings(Settings):
     """How pictures and texts become vectors; every field changes results."""
 
     labels: tuple[str, ...] = LABELS  # zero-shot tags are chosen among these; empty for none
-    prompt: str | None = None  # put around a label, e.g. "a photo of a {}"; default: what the model's configuration declares
+    prompt: str | None = None  # put around a label, e.g. "a photo of a {}"; default: what the model's files declare
     num_tags: int = Field(default=5, ge=0)
     max_pixels: int = Field(default=40_000_000, ge=1)
     max_bytes: int = Field(default=50_000_000, ge=1)
@@ -58,7 +59,7 @@ class FuseTemplate(Settings):
     """How an example reads for a model that knows text alone; a line whose fields are all empty is left out."""
 
     text: str = "{text}"
-    image: str = "[image: {description}]"  # description: the caption, alt text, generated caption and tags that there are
+    image: str = "[image: {description}]"  # the caption, alt text, generated caption and tags that there are
     audio: str = "[audio: {transcript}]"
     missing: str = "[{kind}: {description}]"  # media that was not fetched or could not be read
     separator: str = "\n\n"

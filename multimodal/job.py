@@ -1,0 +1,105 @@
+"""The embed and transcribe stages."""
+
+import logging
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+from catalog.errors import ModelUnavailable
+from catalog.models import Task, Weights, resolve
+from catalog.settings import Config, Resources
+from catalog.stage import Stage, StageReport
+from multimodal import hub
+from multimodal.backends import Backend, choose_backend
+from multimodal.settings import MultimodalSettings
+
+if TYPE_CHECKING:
+    from catalog.home import Home
+
+EMBED_DEFAULT = Resources(cpus=2.0)
+TRANSCRIBE_DEFAULT = Resources(cpus=2.0)
+log = logging.getLogger("headrace")
+
+
+def run_embed(home: "Home", config: Config) -> StageReport:
+    """Give every picture and document that has none its features: one extract batch in, one batch out."""
+    from multimodal.plans import plan_embed
+    from multimodal.workers import Embedder
+
+    clip, text = _fetched(_weights(config, "clip")), _fetched(_weights(config, "text"))
+    batches = home.todo(EMBED, config)
+    plans = (plan_embed(home.view(), batch, EMBED, config) for batch in batches)
+    resources = config.resources("embed", EMBED_DEFAULT)
+    settings = config.section(MultimodalSettings).embed
+    return home.publish(
+        EMBED, config, plans, partial(Embedder, settings, (clip, text), home.warehouse, resources), resources
+    )
+
+
+def run_transcribe(home: "Home", config: Config) -> StageReport:
+    """Write down what is said in every recording that has no transcript: one extract batch in, one batch out."""
+    from multimodal.plans import plan_transcribe
+    from multimodal.workers import Listener
+
+    whisper = _fetched(_weights(config, "whisper"), _backend(config))
+    batches = home.todo(TRANSCRIBE, config)
+    plans = (plan_transcribe(home.view(), batch, TRANSCRIBE, config) for batch in batches)
+    resources = config.resources("transcribe", TRANSCRIBE_DEFAULT)
+    settings = config.section(MultimodalSettings).transcribe
+    return home.publish(
+        TRANSCRIBE, config, plans, partial(Listener, settings, whisper, home.warehouse, resources), resources
+    )
+
+
+def embed_settings(config: Config) -> Mapping[str, object]:
+    """Return what changes the rows of embed: its section, and which models are here."""
+    settings = config.section(MultimodalSettings).embed.model_dump(mode="json")
+    return settings | {"clip": _model(_weights(config, "clip")), "text": _model(_weights(config, "text"))}
+
+
+def transcribe_settings(config: Config) -> Mapping[str, object]:
+    """Return what changes the rows of transcribe: its section, the backend chosen, and whether its model is here."""
+    settings = config.section(MultimodalSettings).transcribe.model_dump(mode="json")
+    backend = _backend(config)
+    return settings | {"backend": backend, "whisper": _model(_weights(config, "whisper"), backend)}
+
+
+def _weights(config: Config, task: Task) -> Weights:
+    return resolve(task, getattr(config.catalog.models, task))
+
+
+def _backend(config: Config) -> Backend:
+    return choose_backend(config.section(MultimodalSettings).transcribe, _weights(config, "whisper"))
+
+
+def _model(weights: Weights, kind: str = "") -> dict[str, object]:
+    """Name a model and say whether it is here: weights that arrive later change the recipe, and rows are redone."""
+    found = hub.locate(weights, kind)
+    return {"name": weights.name, "revision": (found or weights).revision, "available": found is not None}
+
+
+def _fetched(weights: Weights, kind: str = "") -> Weights:
+    """Return the weights, downloaded if need be; without a path where they cannot be had: the worker rejects then."""
+    try:
+        return hub.fetch(weights, kind)
+    except ModelUnavailable as error:
+        log.warning("%s", error)
+        return weights
+
+
+EMBED = Stage(
+    name="embed",
+    reads=("extract",),
+    tables=("image_features", "thumbnails", "text_features"),
+    result_version=1,
+    settings=embed_settings,
+    run=run_embed,
+)
+TRANSCRIBE = Stage(
+    name="transcribe",
+    reads=("extract",),
+    tables=("transcripts",),
+    result_version=1,
+    settings=transcribe_settings,
+    run=run_transcribe,
+)
