@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,28 +32,25 @@ class RelationFinder:
     def __init__(self, vocab: "Vocab", patterns: Iterable[Pattern]) -> None:
         from spacy.matcher import DependencyMatcher
 
-        self._matcher = DependencyMatcher(vocab)
         self._patterns: dict[int, Pattern] = {}
-        self._wanted: set[tuple[str | None, str | None]] = set()
+        self._matchers: dict[tuple[str | None, str | None], DependencyMatcher] = {}  # by the labels of head and tail
         for pattern in patterns:
+            ends = (_entity_type(pattern, "head"), _entity_type(pattern, "tail"))
+            matcher = self._matchers.setdefault(ends, DependencyMatcher(vocab))
             try:
-                self._matcher.add(pattern.id, [[dict(node) for node in pattern.nodes]])
+                matcher.add(pattern.id, [[dict(node) for node in pattern.nodes]])
             except (ValueError, KeyError) as error:
                 raise ConfigError(
                     f"annotation_schema.patterns: '{pattern.id}' is not a dependency pattern: {error}"
                 ) from error
             self._patterns[vocab.strings[pattern.id]] = pattern
-            self._wanted.add((_entity_type(pattern, "head"), _entity_type(pattern, "tail")))
 
     def find(self, doc: "Doc", entities: "Sequence[Span]") -> list[Relation]:
         """Return each related pair once per label, with the highest confidence, in order of the entities."""
         owner = {token.i: index for index, span in enumerate(entities) for token in span}
         best: dict[tuple[int, int, str], Relation] = {}
         for sentence in _sentences(doc, entities):
-            if not self._possible([span.label_ for span in sentence.ents]):
-                continue  # matching costs as much as parsing, and most sentences cannot match
-            for key, tokens in self._matcher(sentence):
-                pattern = self._patterns[key]
+            for pattern, tokens in self._matches(sentence):
                 head, tail = (owner.get(sentence.start + tokens[_node(pattern, end)]) for end in ("head", "tail"))
                 if head is None or tail is None or head == tail or _apart(doc, entities[head], entities[tail]):
                     continue
@@ -63,14 +60,19 @@ class RelationFinder:
                 best[pair] = max(best.get(pair, found), found, key=lambda relation: relation.score)
         return sorted(best.values())
 
-    def _possible(self, labels: Sequence[str]) -> bool:
-        if len(labels) < 2:
-            return False
-        for head, tail in self._wanted:
-            needed = Counter(label for label in (head, tail) if label is not None)
-            if all(labels.count(label) >= count for label, count in needed.items()):
-                return True
-        return False
+    def _matches(self, sentence: "Span") -> Iterator[tuple[Pattern, list[int]]]:
+        """Match the patterns whose entities the sentence has: matching costs milliseconds, and most cannot match."""
+        labels = Counter(span.label_ for span in sentence.ents)
+        possible = [
+            matcher
+            for ends, matcher in self._matchers.items()
+            if not Counter(label for label in ends if label is not None) - labels
+        ]
+        if possible:
+            alone = sentence.as_doc()
+            for matcher in possible:
+                for key, tokens in matcher(alone):
+                    yield self._patterns[key], tokens
 
 
 def _sentences(doc: "Doc", entities: "Sequence[Span]") -> "Iterable[Span]":

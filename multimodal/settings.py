@@ -82,7 +82,7 @@ class FuseSettings(Settings):
 
     template: FuseTemplate = FuseTemplate()
     num_tags: int = Field(default=3, ge=0)
-    min_tag_score: float = Field(default=0.2, ge=0, le=1)
+    min_tag_score: float = Field(default=0.5, ge=0, le=1)  # what a small CLIP says below it is often wrong
     val: float = Field(default=0.1, ge=0, lt=1)  # share of duplicate clusters held out for choosing between models
     test: float = Field(default=0.1, ge=0, lt=1)  # share held out for the final word on a model
 

@@ -1,14 +1,17 @@
 """The annotate and fuse stages on a real home: real ledger, tables, dedup and key index; cheap stages around them."""
 
+import pickle
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from annotate.job import ANNOTATE, load_annotator, run_annotate
+from annotate.annotator import SUBJECTS
+from annotate.job import ANNOTATE, load_annotator, make_worker, run_annotate
 from catalog import pipeline, schema
 from catalog.dedup import DEDUP
 from catalog.home import Home, Input, Plan
@@ -16,7 +19,9 @@ from catalog.ids import document_id, make_id, text_sha256
 from catalog.models import resolve
 from catalog.settings import Config, Resources
 from catalog.stage import Stage, StageReport
+from multimodal.fuse import INPUTS, FuseWorker
 from multimodal.fuse_job import FUSE, run_fuse
+from multimodal.settings import MultimodalSettings
 
 DAY = datetime(2026, 1, 1, tzinfo=UTC)
 RESOURCES = Resources(cpus=1.0)
@@ -255,3 +260,13 @@ def test_installing_a_model_changes_the_recipe(chain: Chain) -> None:
     models: Any = ANNOTATE.settings(missing)["models"]
     assert (models["en"]["available"], models["zh"]["available"]) == (True, False)
     assert pipeline.recipe(ANNOTATE, missing) != pipeline.recipe(ANNOTATE, chain.config)
+
+
+def test_workers_travel_to_other_processes(chain: Chain) -> None:
+    rows = [{"subject_id": "d", "subject_kind": "document", "url": "u", "language": "zh", "text": "你好"}]
+    work = pickle.loads(pickle.dumps(make_worker(chain.config)))()
+    result = work(pa.Table.from_pylist(rows, schema=SUBJECTS))
+    assert result["rejects"]["reason"].to_pylist() == ["no_model"]
+    settings = chain.config.section(MultimodalSettings).fuse
+    fuse = pickle.loads(pickle.dumps(partial(FuseWorker, settings)))()
+    assert fuse(INPUTS.empty_table())["examples"].schema == schema.body("examples")

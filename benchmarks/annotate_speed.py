@@ -1,0 +1,62 @@
+"""Compare `annotate` with a bare `nlp.pipe`, in turns: `python benchmarks/annotate_speed.py texts.json [--rounds N]`.
+
+The file is JSON: a list of texts, or an object whose values hold `articleBody` (article-extraction-benchmark).
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from annotate.annotator import SUBJECTS, Annotator
+from annotate.nlp import load_nlp
+from annotate.settings import AnnotationSchema
+from catalog.models import resolve
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Print documents per second of both, and the median ratio over the rounds."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("texts", type=Path)
+    parser.add_argument("--model", default="en_core_web_sm")
+    parser.add_argument("--rounds", type=int, default=5)
+    given = parser.parse_args(arguments)
+    texts = _texts(json.loads(given.texts.read_text(encoding="utf-8")))
+    weights = resolve("spacy", given.model)
+    nlp = load_nlp(weights)
+    annotate = Annotator(AnnotationSchema(), {"en": weights})
+    names = [f"{number:06d}" for number in range(len(texts))]
+    columns = [names, ["document"] * len(texts), [None] * len(texts), ["en"] * len(texts), texts]
+    subjects = pa.table([pa.array(column, pa.string()) for column in columns], schema=SUBJECTS)
+    list(nlp.pipe(texts[:5]))
+    annotate(subjects.slice(0, 5))
+    bare, ours = [], []
+    for _ in range(given.rounds):  # in turns, by processor time, so that a neighbour's load hits both alike
+        bare.append(_seconds(lambda: list(nlp.pipe(texts))))
+        ours.append(_seconds(lambda: annotate(subjects)))
+    ratio = statistics.median(one / other for one, other in zip(bare, ours, strict=True))
+    print(f"{len(texts)} texts, {sum(map(len, texts)) / len(texts):.0f} characters each, {given.rounds} rounds")
+    print(f"bare nlp.pipe  {len(texts) / statistics.median(bare):6.2f} docs/s")
+    print(f"annotate       {len(texts) / statistics.median(ours):6.2f} docs/s   ratio {ratio:.3f}")
+
+
+def _texts(given: Any) -> list[str]:
+    return (
+        [item["articleBody"] for item in given.values()] if isinstance(given, dict) else [str(item) for item in given]
+    )
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    started = time.process_time()
+    run()
+    return time.process_time() - started
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
