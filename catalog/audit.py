@@ -153,13 +153,13 @@ def _said(state: State, table: str) -> Counts:
     return {key: count for key, count in counts.items() if count}
 
 
-def key_index(home: Home, view: View) -> Finding:
-    """Rebuild the key index aside from the tables and compare; files that it does not hold yet are no fault."""
+def key_index(home: Home, view: View, damaged: set[str]) -> Finding:
+    """Build the key index anew beside it and compare; files that it does not hold yet, or are damaged, do not count."""
     path = home.root / "indexes" / "keys.db"
     if not path.is_file():
         return Finding("key index", True, "not built yet; the first lookup builds it")
     try:
-        held = {table: home.index.held(table) & set(view.urls(table)) for table in KEYS}
+        held = {table: home.index.held(table) & set(view.urls(table)) - damaged for table in KEYS}
         with TemporaryDirectory() as folder:
             aside = KeyIndex(Path(folder) / "keys.db")
             for table, urls in held.items():

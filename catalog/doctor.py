@@ -27,7 +27,7 @@ def doctor(home: Home, config: Config, repair: bool = False) -> dict[str, Any]:
     view = home.view()
     shards, damaged = audit.shards(home, view)
     findings = [audit.ledger(view.state), shards, *audit.rows(view, damaged)]
-    findings += [_key_index(home, repair and not damaged), _vector_indexes(home, repair)]
+    findings += [_key_index(home, damaged, repair), _vector_indexes(home, repair)]
     owners = packages_distributions()
     findings += [
         ownership(owners, _folders()),
@@ -37,12 +37,15 @@ def doctor(home: Home, config: Config, repair: bool = False) -> dict[str, Any]:
     return {"ok": all(item.ok for item in findings), "checks": [asdict(item) for item in findings]}
 
 
-def _key_index(home: Home, repair: bool) -> Finding:
-    found = audit.key_index(home, home.view())
-    if found.ok or not repair:
-        return found if found.ok else Finding(found.check, False, f"{found.detail}; run headrace doctor --repair")
+def _key_index(home: Home, damaged: set[str], repair: bool) -> Finding:
+    found = audit.key_index(home, home.view(), damaged)
+    if found.ok:
+        return found
+    if damaged or not repair:  # an index cannot be built from shards that cannot be read
+        first = "mend the shards first, then " if damaged else ""
+        return Finding(found.check, False, f"{found.detail}; {first}run headrace doctor --repair")
     audit.rebuild_key_index(home)
-    return _repaired(found, audit.key_index(home, home.view()))
+    return _repaired(found, audit.key_index(home, home.view(), damaged))
 
 
 def _vector_indexes(home: Home, repair: bool) -> Finding:

@@ -76,7 +76,7 @@ def connect(view: View, names: Iterable[str] = VIEWS) -> duckdb.DuckDBPyConnecti
         db.register("batches", to_table(view.state.rows).append_column("live", flags))
     urls: list[str] = []
     for table in tables:
-        planned = view.urls(table)
+        planned = _readable(db, view.urls(table))
         _create(db, table, planned, view.evolved(table))
         urls += planned
     for name, statement in DERIVED.items():
@@ -127,14 +127,21 @@ def _spill_folder() -> str:
     return str(Path(gettempdir()) / f"headrace-duckdb-{secrets.token_hex(8)}")
 
 
+def _readable(db: duckdb.DuckDBPyConnection, urls: Sequence[str]) -> list[str]:
+    """Let DuckDB read planned files that only fsspec can open; return all as DuckDB will spell them."""
+    if not urls or files.is_local(urls[0]):
+        return [str(files.local_path(url)) for url in urls]
+    fs, _ = files.open_fs(urls[0])
+    db.register_filesystem(fs)
+    return [str(fs.unstrip_protocol(fs._strip_protocol(url))) for url in urls]
+
+
 def _create(db: duckdb.DuckDBPyConnection, table: str, urls: Sequence[str], evolved: bool) -> None:
     """Make the view of a table's live rows; columns that no file has yet are null, as declared."""
     db.register(f"declared_{table}", TABLES[table].empty_table())
     if not urls:
         db.execute(f"CREATE VIEW {table} AS SELECT * FROM declared_{table}")  # noqa: S608 — our names
         return
-    if not files.is_local(urls[0]):
-        db.register_filesystem(files.open_fs(urls[0])[0])
     source = (
         f"read_parquet({file_list(urls)}, union_by_name = {evolved})"  # by name reads the footer of every file first
     )

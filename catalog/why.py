@@ -308,9 +308,10 @@ def render(result: dict[str, Any], console: "Console") -> None:
     table = Table(*("time", "stage", "outcome", "detail", "batch"), box=None, header_style="bold")
     table.columns[3].overflow = "fold"
     for event in result["events"]:
-        outcome = f"{event['outcome']}: {event['reason']}" if event["reason"] else event["outcome"]
+        told = event["reason"] in (None, event["outcome"])
+        outcome = event["outcome"] if told else f"{event['outcome']}: {event['reason']}"
         batch = (event["batch_id"] or "")[:8]
-        cells = ((event["time"] or "now")[:19].replace("T", " "), event["stage"], outcome, event["detail"] or "", batch)
+        cells = ((event["time"] or "")[:19].replace("T", " "), event["stage"], outcome, event["detail"] or "", batch)
         table.add_row(*(escape(cell) for cell in cells))
     if result["events"]:
         console.print(table)
