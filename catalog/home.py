@@ -54,8 +54,11 @@ class View:
         return len(self._store.load(table).metadata.schemas) > 1
 
     def read(self, table: str, columns: Sequence[str] | None = None, batches: Iterable[str] | None = None) -> pa.Table:
-        """Read live rows of a table: of all live batches, or of those among `batches`."""
-        ids = self._holding(table) if batches is None else sorted(set(batches) & self.live_ids)
+        """Read the live rows of a table, or all rows of the given published batches.
+
+        Those may be newer than this view, or off since: a plan that got an input without its rows would lose them.
+        """
+        ids = self._holding(table) if batches is None else sorted(set(batches))
         urls = self.urls(table) if batches is None else self._store.plan(self._store.load(table), ids) if ids else []
         dataset = self._store.dataset(urls, TABLES[table])
         return dataset.to_table(columns=list(columns) if columns else None, filter=snapshot_filter(ids))

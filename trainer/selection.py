@@ -44,7 +44,7 @@ def select(view: View, batches: Sequence[Batch], consumed: Iterable[str], settin
     Refreshed rows, held-out rows, duplicates and rows seen in an earlier round are not trained on.
     """
     fresh_ids = {batch.batch_id for batch in batches}
-    rows = view.read("examples", COLUMNS, [*fresh_ids, *consumed])
+    rows = view.read("examples", COLUMNS, [*fresh_ids, *view.live_ids.intersection(consumed)])
     duplicates = _duplicates(view, rows)
     num_in = dict.fromkeys((batch.batch_id for batch in batches), 0)
     older: set[str] = set()

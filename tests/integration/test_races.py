@@ -197,3 +197,20 @@ def test_a_stage_that_publishes_alone_gives_way_to_any_other_of_its_batches(tmp_
             home.publish(alone, config, [plans[1]], worker, toychain.RESOURCES)
         again = Plan(plans[1].inputs, plans[1].rows, "page_id", seq=home.view().seq)
         assert home.publish(alone, config, [again], worker, toychain.RESOURCES).batches == 1
+
+
+def test_a_batch_published_or_put_off_after_a_view_was_taken_is_read_whole(tmp_path: Path) -> None:
+    """A driver plans with the view that it has; an input read as empty would be published as empty, for good."""
+    config = toychain.make_config(tmp_path)
+    with toychain.drive(tmp_path, range(1)) as home:
+        view = home.view()
+        toychain.drive(tmp_path, range(2)).close()
+        (_, newer) = home.view().live("crawl")
+        assert newer.batch_id not in view.live_ids
+        assert view.read("pages", batches=[newer.batch_id]).num_rows == toychain.PER_ORIGIN
+        (batch, _) = home.view().live("extract")
+        toychain.drive(tmp_path, range(2), "B").close()
+        assert batch.batch_id not in home.view().live_ids
+        rows = home.view().read("documents", batches=[batch.batch_id])
+        assert rows.num_rows == batch.outputs["documents"]
+        assert toychain.run_embed(home, config).batches == 0
