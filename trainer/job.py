@@ -15,7 +15,7 @@ from catalog import files, ids, pipeline
 from catalog.errors import CommitConflict
 from catalog.home import Batch, Home, Plan
 from catalog.settings import Config, Resources
-from catalog.stage import Stage, StageReport
+from catalog.stage import Stage, StageReport, Worker
 from trainer.settings import TrainerSettings
 
 if TYPE_CHECKING:
@@ -109,9 +109,13 @@ def _round_id(config: Config, batches: list[Batch]) -> str:
 def _close(home: Home, config: Config, plan: Plan, notes: list[str]) -> StageReport:
     for note in notes:
         log.info("train: %s", note)
-    report = home.publish(TRAIN, config, [plan], lambda: _no_tables, config.resources("train", DEFAULT))
+    report = home.publish(TRAIN, config, [plan], _no_worker, config.resources("train", DEFAULT))
     report.notes += notes
     return report
+
+
+def _no_worker() -> Worker:
+    return _no_tables
 
 
 def _no_tables(part: pa.Table) -> Mapping[str, pa.Table]:

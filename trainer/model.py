@@ -66,7 +66,7 @@ class LanguageModel:
         config = self.model.peft_config["default"]
         config.target_modules = sorted(config.target_modules)  # a set, whose order differs from process to process
         config.base_model_name_or_path = self.name
-        self.model.save_pretrained(folder)
+        self.model.save_pretrained(folder, save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)  # peft's card, which names this machine's paths
 
     def load_adapter(self, folder: Path) -> None:

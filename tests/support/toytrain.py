@@ -36,7 +36,7 @@ def write_text(subject: str, number: int, num_words: int = 60) -> str:
 
 
 def make_model(folder: Path) -> Path:
-    """Write a Llama of about 100,000 random weights and a byte-level BPE tokenizer trained on the toy texts."""
+    """Write a Llama of about 100,000 weights that know the toy words, and a byte-level BPE tokenizer."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -57,8 +57,25 @@ def make_model(folder: Path) -> Path:
         num_key_value_heads=2, max_position_embeddings=512, eos_token_id=fast.eos_token_id, bos_token_id=None,
         pad_token_id=fast.pad_token_id, tie_word_embeddings=True,
     )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(folder)
+    model = LlamaForCausalLM(config)
+    _pretrain(model, fast)
+    model.save_pretrained(folder)
     return folder
+
+
+def _pretrain(model: Any, tokenizer: Any) -> None:
+    """Teach all weights a language whose words are those of all subjects, mixed; adapters alone could not."""
+    import torch
+
+    words = sorted(set(" ".join(SUBJECTS.values()).split()))
+    text = " ".join(random.Random(0).choices(words, k=8000))
+    tokens = torch.tensor(tokenizer(text, verbose=False)["input_ids"])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    for step in range(60):
+        batch = tokens[step * 128 : (step + 1) * 128].view(4, 32)
+        model(input_ids=batch, labels=batch).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
 
 
 def example(subject: str, number: int, split: str = "train", change: str = "new", text: str = "") -> dict[str, Any]:
