@@ -82,4 +82,8 @@ def _render_version(manifest: dict[str, Any], console: "Console") -> None:
 
 def _arrow(metrics: dict[str, Any], part: str) -> str:
     before, after = metrics["before"].get(part), metrics["after"].get(part)
-    return f"{before['perplexity']:.2f} → {after['perplexity']:.2f}" if before and after else "–"
+    return f"{_perplexity(before)} → {_perplexity(after)}" if before and after else "–"
+
+
+def _perplexity(scores: dict[str, Any]) -> str:
+    return "diverged" if scores["perplexity"] is None else f"{scores['perplexity']:.2f}"

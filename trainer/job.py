@@ -130,9 +130,11 @@ def _notes(outcome: "Outcome", selection: "Selection") -> list[str]:
     verdict = "promoted" if manifest["gate"]["promoted"] else "not promoted"
     notes = [f"{manifest['version']} {verdict}: {'; '.join(manifest['gate']['reasons'])}"]
     before, after = manifest["metrics"]["before"], manifest["metrics"]["after"]
+    shown = {part: [found[part]["perplexity"] for found in (before, after)] for part in before}
     notes += [
-        f"perplexity on {part} held-out text {before[part]['perplexity']:.2f} → {after[part]['perplexity']:.2f}"
-        for part in sorted(before)
+        f"perplexity on {part} held-out text {first:.2f} → {last:.2f}"
+        for part, (first, last) in sorted(shown.items())
+        if first is not None and last is not None
     ]
     unseen = selection.new.keys() - outcome.trained
     if unseen:

@@ -96,7 +96,11 @@ class LanguageModel:
 
         make_config: Any = GenerationConfig  # untyped upstream
         config = make_config(
-            **args.model_dump(), eos_token_id=self.end, pad_token_id=self.tokenizer.pad_token_id, use_cache=True
+            **args.model_dump(),
+            eos_token_id=self.end,
+            pad_token_id=self.tokenizer.pad_token_id,
+            use_cache=True,
+            remove_invalid_values=True,  # a diverged candidate must reach the gate, not crash its round every hour
         )
         given = self.tokenizer(prompt, return_tensors="pt", add_special_tokens=False).to(self.model.device)
         self.model.eval()

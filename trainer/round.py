@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -193,7 +194,7 @@ def _version(
         "plan_sha256": file_sha256(plan),
         "metrics": {"before": _readable(before), "after": _readable(after)},
         "steps": {key: value for key, value in asdict(tuned).items() if key != "history"},
-        "history": list(tuned.history),
+        "history": [{name: _finite(value) for name, value in point.items()} for point in tuned.history],
         "gate": {"promoted": decision.promoted, "reasons": list(decision.reasons), "approver": "gate"},
         "sample": {"prompt": _prompt(material), "before": before["sample"], "after": after["sample"]},
         "weights": weights,
@@ -219,14 +220,19 @@ def _readable(measured: Mapping[str, Any]) -> dict[str, Any]:
     found = {part: Score(**item) for part, item in measured["scores"].items() if item}
     return {
         part: {
-            "perplexity": item.perplexity,
-            "loss": item.loss,
-            "bits_per_byte": item.bits_per_byte,
+            "perplexity": _finite(item.perplexity),
+            "loss": _finite(item.loss),
+            "bits_per_byte": _finite(item.bits_per_byte),
             "documents": item.documents,
             "tokens": item.tokens,
         }
         for part, item in found.items()
     }
+
+
+def _finite(value: float) -> float | None:
+    """Return a number as JSON can hold it: None if the model diverged."""
+    return value if math.isfinite(value) else None
 
 
 def _once(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:

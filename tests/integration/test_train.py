@@ -134,19 +134,21 @@ def test_without_held_out_text_a_version_is_made_and_not_promoted(tiny_lm: Path,
     assert Registry(tmp_path / "models").promoted() is None
 
 
+@pytest.mark.parametrize("learning_rate", [1.0, 1e9])  # worse; not a number
 def test_a_candidate_that_got_worse_is_kept_but_the_next_round_starts_from_the_promoted_one(
-    tiny_lm: Path, tmp_path: Path
+    tiny_lm: Path, tmp_path: Path, learning_rate: float
 ) -> None:
     home = open_home(tmp_path, tiny_lm)
     fuse(home, "a", batch_of("tea", 0, 4))
     train(tmp_path, tiny_lm)
     fuse(home, "b", batch_of("stone", 0, 4))
-    train(tmp_path, tiny_lm, training_args={"learning_rate": 5.0, "max_grad_norm": 100.0}, replay={"fraction": 0})
+    train(tmp_path, tiny_lm, training_args={"learning_rate": learning_rate})
     fuse(home, "c", batch_of("stone", 50, 4))
     train(tmp_path, tiny_lm, gate={"old_budget": 1.0})
     found = versions(tmp_path)
     assert [version["gate"]["promoted"] for version in found] == [True, False, True]
     assert [version["base"] for version in found] == [str(tiny_lm), "v1", "v1"]
+    json.dumps(found, allow_nan=False)
 
 
 def test_other_settings_do_not_train_on_consumed_batches_again(tiny_lm: Path, tmp_path: Path) -> None:
