@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from email.utils import mktime_tz, parsedate_tz
 
@@ -34,15 +35,18 @@ class Lane:
     next_request: float = 0.0
     failures: int = 0  # in a row
     down: bool = False  # left alone for the rest of the run
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     robots: dict[str, asyncio.Task[Robots | Failure]] = field(default_factory=dict)
 
-    async def turn(self) -> None:
-        """Wait until the host may be asked again, and take the turn."""
-        now = time.monotonic()
-        start = max(now, self.next_request)
-        self.next_request = start + self.delay
-        if start > now:
-            await asyncio.sleep(start - now)
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait until the host may be asked, and keep others from it: its delay runs from the end of a request."""
+        async with self.lock if self.delay > 0 else nullcontext():
+            await asyncio.sleep(max(0.0, self.next_request - time.monotonic()))
+            try:
+                yield
+            finally:
+                self.next_request = max(self.next_request, time.monotonic() + self.delay)
 
 
 @dataclass
@@ -162,8 +166,7 @@ class Crawl:
     ) -> Outcome:
         """Send a request at the host's pace; try again, with growing pauses, what may succeed later."""
         for attempt in range(self.network.retries + 1):
-            await pace.turn()
-            async with self._slots:
+            async with pace.turn(), self._slots:
                 outcome = await self.fetcher.get(url, wants, headers)
             wait = self.network.retry_delay * 2**attempt
             if isinstance(outcome, Response):

@@ -119,7 +119,7 @@ def test_crawl_delay_keeps_requests_apart(site: Site, crawler: Crawler) -> None:
     crawler.run(site.url)
     times = [when for when, _, _ in site.requests]
     assert len(times) == 4
-    assert min(later - earlier for earlier, later in pairwise(times)) >= 0.14
+    assert min(later - earlier for earlier, later in pairwise(times)) >= 0.15
 
 
 def test_redirects_lead_to_the_target_and_loops_end(site: Site, crawler: Crawler) -> None:
