@@ -17,8 +17,9 @@ FTFY = ftfy.TextFixerConfig(
     normalization="NFC",
     explain=False,
 )
-MAX_ROUNDS = 4  # a repair may uncover another (twice-encoded text); it settles in two or three
-INVISIBLE = re.compile("[\u00ad\u200b\u2060\ufeff\u180e]|(?<![\u200d\ufe0f\U0001f000-\U0001faff\u0600-\u0dff])\u200d")
+MAX_ROUNDS = 8  # a repair may uncover another (twice-encoded text); nearly always two or three are enough
+# A zero-width joiner is invisible too, except where it joins: after an emoji, or in scripts that need it.
+INVISIBLE = re.compile("[\u00ad\u200b\u2060\ufeff\u180e]|(?<![\u200d\ufe0f\U0001f000-\U0001faff\u0600-\u0dff])\u200d+")
 SPACES = re.compile(r"[^\S\n]+")
 LINE_EDGES = re.compile(r" *\n *")
 BLANK_LINES = re.compile(r"\n{2,}")
@@ -27,15 +28,21 @@ BREAKS = re.compile("\r\n?|[\u2028\u2029\x0b\x0c\x85]")
 
 
 def clean_block(text: str, kind: str, rules: CleaningRules) -> tuple[str, Counter[str]]:
-    """Apply the enabled rules to one block, in order; return it with the number of changes by rule."""
+    """Apply the enabled rules to one block, in order, until nothing changes; return it with the changes by rule."""
     hits: Counter[str] = Counter()
-    if rules.fix_unicode:
-        text = _apply(fix_unicode, text, "fix_unicode", hits)
-    if rules.normalize_whitespace:
-        text = _apply(normalize_code if kind == "code" else normalize_whitespace, text, "normalize_whitespace", hits)
-    if rules.mask_pii:
-        text, masked = mask(text, rules.pii_kinds)
-        hits.update({f"pii_{name}": count for name, count in masked.items()})
+    for _ in range(MAX_ROUNDS):
+        before = text
+        if rules.fix_unicode:
+            text = _apply(fix_unicode, text, "fix_unicode", hits)
+        if rules.normalize_whitespace:
+            text = _apply(
+                normalize_code if kind == "code" else normalize_whitespace, text, "normalize_whitespace", hits
+            )
+        if rules.mask_pii:
+            text, masked = mask(text, rules.pii_kinds)
+            hits.update({f"pii_{name}": count for name, count in masked.items()})
+        if text == before:
+            break
     return text, hits
 
 

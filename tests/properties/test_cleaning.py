@@ -1,0 +1,96 @@
+"""Cleaning is idempotent, and every offset is a range of the text that it cuts."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lxml import html
+from trafilatura import load_html
+
+from ingest.blocks import Block, read_page
+from ingest.charset import decode_text
+from ingest.clean import clean_block, fix_unicode, normalize_code, normalize_whitespace
+from ingest.content import main_blocks
+from ingest.document import Rejected, compose, read_document
+from ingest.pii import mask
+from ingest.settings import CleaningRules, ExtractSettings
+from ingest.sniff import sniff
+
+# Text that the rules have opinions about, more often than chance would have it.
+CHARACTERS = "\u00a0\u200b\u200d\u2028\t\x00\ufeffﬁ。"
+WORDS_APART = ["\r\n", "\n\n", "  ", "Ã³", "â€œ", "ï¿½", "e\u0301", "👩\u200d🚀", "&amp;", "<b>", "中文"]
+PERSONAL = ["me@example.org", "13812345678", "4111 1111 1111 1111", "11010519491231002X", "+44 20 7946 0958"]
+HARD = st.sampled_from([*CHARACTERS, *WORDS_APART, *PERSONAL])
+TEXT = st.lists(st.one_of(HARD, st.text(max_size=8)), max_size=12).map("".join)
+KINDS = ("email", "phone", "cn_id", "card", "ip")
+FLAGS = ("remove_html", "normalize_whitespace", "filter_stopwords", "fix_unicode", "mask_pii")
+RULES = st.fixed_dictionaries({flag: st.booleans() for flag in FLAGS}).map(lambda flags: CleaningRules(**flags))
+
+
+@given(TEXT)
+def test_each_rule_is_idempotent(text: str) -> None:
+    for rule in (fix_unicode, normalize_whitespace, normalize_code, lambda value: mask(value, KINDS)[0]):
+        once = rule(text)
+        assert rule(once) == once
+
+
+@given(TEXT, st.sampled_from(["paragraph", "code"]), RULES)
+def test_all_rules_together_are_idempotent(text: str, kind: str, rules: CleaningRules) -> None:
+    once, _ = clean_block(text, kind, rules)
+    again, hits = clean_block(once, kind, rules)
+    assert again == once
+    assert not +hits
+
+
+@given(st.lists(st.tuples(st.sampled_from(["paragraph", "code", "heading"]), TEXT), max_size=8), RULES)
+def test_ranges_cut_the_cleaned_blocks_out_of_the_text(parts: list[tuple[str, str]], rules: CleaningRules) -> None:
+    blocks = [Block(kind, None, text, order) for order, (kind, text) in enumerate(parts)]
+    composed = compose(blocks, rules)
+    cleaned = [text for block in blocks if (text := clean_block(block.text, block.kind, rules)[0]).strip()]
+    assert [composed.text[start:end] for start, end in composed.ranges] == cleaned
+    assert composed.text == "\n\n".join(cleaned)
+
+
+WORDS = st.lists(
+    st.sampled_from(["river", "hills", "town", "sea", "boat", "water", "people", "summer", "the", "and", "of", "河流"]),
+    min_size=1,
+    max_size=30,
+)
+ELEMENTS = st.lists(
+    st.tuples(st.sampled_from(["p", "div", "li", "h2", "blockquote", "td", "nav"]), WORDS), min_size=1, max_size=12
+)
+
+
+@given(ELEMENTS, st.data())
+@settings(max_examples=60)
+def test_whatever_the_extractor_chose_is_in_the_blocks_once(
+    elements: list[tuple[str, list[str]]], data: st.DataObject
+) -> None:
+    markup = "".join(
+        f"<{tag}>{number} {' '.join(words)}</{tag}>"
+        for number, (tag, words) in enumerate(elements, 100)
+        if tag != "nav"
+    )
+    page = read_page(load_html(f"<!doctype html><html><body>{markup}</body></html>"), "http://e.org/")
+    chosen = [block for block in page.blocks if data.draw(st.booleans())]
+    body = html.fromstring("<body>" + "".join(f"<p>{block.text}</p>" for block in chosen) + "</body>")
+    found = [block.text for block in main_blocks(page, body)]
+    assert "".join(found).replace(" ", "") == "".join(block.text for block in chosen).replace(" ", "")
+
+
+@given(
+    st.binary(max_size=400),
+    st.sampled_from([None, "text/html", "text/html; charset=gbk", "text/plain; charset=x", "image/png"]),
+)
+@settings(max_examples=150, deadline=None)
+def test_no_bytes_raise_anything_but_a_reject(payload: bytes, content_type: str | None) -> None:
+    decode_text(payload, content_type)
+    sniff(payload, content_type, "http://e.org/a")
+    row = {"url": "http://e.org/a", "page_id": "p", "content_type": content_type}
+    for kind in ("html", "text", "markdown"):
+        try:
+            document = read_document(
+                b"<html><body>" + payload, kind, row, CleaningRules(), ExtractSettings(min_chars=0)
+            )
+        except Rejected:
+            continue
+        for block in document["blocks"]:
+            assert document["text"][block["start"] : block["end"]].strip()
