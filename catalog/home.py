@@ -183,13 +183,10 @@ def _ready(state: State, row: Row, stage: Stage, config: Config) -> bool:
     siblings = [pipeline.stages()[name] for name in stage.waits_for if name in config.catalog.stages]
     made = {row.stage: {row.batch_id}}
     for sibling in siblings:  # in pipeline order: annotate comes after transcribe
-        consumed = state.consumed(sibling.name, pipeline.recipe(sibling, config))
+        wanted = pipeline.recipe(sibling, config)
         needed = set().union(*(made.get(parent, set()) for parent in sibling.reads))
-        if not needed <= consumed:
+        if not needed <= state.consumed(sibling.name, wanted):
             return False
-        made[sibling.name] = {
-            other.batch_id
-            for other in state.published.values()
-            if other.stage == sibling.name and needed & {item.batch_id for item in other.inputs}
-        }
+        found = set().union(*(state.made_from.get((sibling.name, batch), set()) for batch in needed))
+        made[sibling.name] = {batch for batch in found if state.published[batch].settings_hash == wanted}
     return True

@@ -54,6 +54,7 @@ class State:
 
     def __init__(self, rows: Iterable[Row]) -> None:
         self.rows = sorted(rows, key=lambda row: row.seq)
+        self._consumed: dict[tuple[str, str | None], set[str]] = {}
 
     @property
     def last_seq(self) -> int:
@@ -103,13 +104,24 @@ class State:
 
     def consumed(self, stage: str, recipe: str | None) -> set[str]:
         """Return the inputs that a stage has consumed under a recipe (None: under any, revoked batches excepted)."""
-        return {
-            item.batch_id
-            for row in self.published.values()
-            if row.stage == stage
-            and (row.settings_hash == recipe if recipe is not None else row.batch_id not in self.revoked)
-            for item in row.inputs
-        }
+        if (stage, recipe) not in self._consumed:
+            self._consumed[stage, recipe] = {
+                item.batch_id
+                for row in self.published.values()
+                if row.stage == stage
+                and (row.settings_hash == recipe if recipe is not None else row.batch_id not in self.revoked)
+                for item in row.inputs
+            }
+        return self._consumed[stage, recipe]
+
+    @cached_property
+    def made_from(self) -> dict[tuple[str, str], set[str]]:
+        """The batches that each stage published from an input batch, by (stage, input batch)."""
+        made: dict[tuple[str, str], set[str]] = defaultdict(set)
+        for row in self.published.values():
+            for item in row.inputs:
+                made[row.stage, item.batch_id].add(row.batch_id)
+        return made
 
 
 class Ledger:
