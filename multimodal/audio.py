@@ -52,12 +52,12 @@ def _read(container: av.container.InputContainer, max_seconds: float) -> NDArray
     too_long = Reject(Reason.TOO_LONG, f"longer than {max_seconds:g} s")
     if container.duration is not None and container.duration / av.time_base > max_seconds:
         return too_long
-    resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+    resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)  # its own mix to mono is louder than either channel
     pieces: list[NDArray[np.float32]] = []
     room = int(max_seconds * SAMPLE_RATE)
     for frame in chain(container.decode(audio=0), [None]):
         for piece in resampler.resample(frame):
-            pieces.append(piece.to_ndarray().reshape(-1).astype(np.float32, copy=False))
+            pieces.append(piece.to_ndarray().mean(axis=0, dtype=np.float32))
             room -= len(pieces[-1])
         if room < 0:
             return too_long

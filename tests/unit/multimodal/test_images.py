@@ -1,0 +1,105 @@
+"""Pictures become features."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from catalog.errors import Corrupt
+from catalog.schema import Reason
+from multimodal.encoders import ClipEncoder
+from multimodal.images import CHUNK, THUMBNAIL_BYTES, ImageEmbedder, thumbnail
+from multimodal.settings import EmbedSettings
+
+
+def read_file(row: dict[str, Any], max_bytes: int) -> bytes:
+    payload = Path(row["media_id"]).read_bytes()
+    if len(payload) > max_bytes:
+        raise Corrupt("longer than allowed")
+    return payload
+
+
+@pytest.fixture
+def embed(clip: ClipEncoder) -> Callable[..., Any]:
+    def run(paths: list[Path], threads: int = 1, **given: Any) -> Any:
+        embedder = ImageEmbedder(clip, EmbedSettings(**given), read_file)
+        return embedder([{"media_id": str(path)} for path in paths], threads)
+
+    return run
+
+
+def test_a_picture_gets_every_feature(embed: Callable[..., Any], site: Path) -> None:
+    (result,) = embed([site / "img" / "frog.png"])
+    features = result.features
+    with Image.open(site / "img" / "frog.png") as image:
+        assert (features["width"], features["height"]) == image.size
+    assert features["vector"].shape == (128,)
+    assert features["model"] == "tiny_clip"
+    assert features["caption"] is None
+    assert len(features["phash"]) == 16
+    assert features["tags"][0]["label"] == "frog"
+    assert [tag["score"] for tag in features["tags"]] == sorted(
+        (tag["score"] for tag in features["tags"]), reverse=True
+    )
+    assert len(features["tags"]) == 5
+
+
+def test_the_same_drawing_in_another_format_has_nearly_the_same_hash(embed: Callable[..., Any], site: Path) -> None:
+    png, webp = embed([site / "img" / "rocket.png", site / "img" / "rocket.webp"])
+    distance = (int(png.features["phash"], 16) ^ int(webp.features["phash"], 16)).bit_count()
+    assert distance <= 6
+    assert png.features["vector"] @ webp.features["vector"] > 0.95
+
+
+def test_labels_are_a_setting(embed: Callable[..., Any], site: Path) -> None:
+    (result,) = embed([site / "img" / "frog.png"], labels=["frog", "train"], num_tags=1)
+    assert [tag["label"] for tag in result.features["tags"]] == ["frog"]
+    (result,) = embed([site / "img" / "frog.png"], labels=[])
+    assert result.features["tags"] == []
+
+
+def test_rows_are_bit_identical_at_any_number_of_threads(embed: Callable[..., Any], site: Path) -> None:
+    paths = (sorted((site / "img").glob("*.png")) * 4)[: 3 * CHUNK + 5]
+    one, four = embed(paths, 1), embed(paths, 4)
+    assert len(one) == len(paths)
+    for a, b in zip(one, four, strict=True):
+        np.testing.assert_array_equal(a.features["vector"], b.features["vector"])
+        assert a.features["tags"] == b.features["tags"]
+        assert a.thumbnail == b.thumbnail
+
+
+def test_a_broken_picture_costs_only_itself(embed: Callable[..., Any], site: Path, tmp_path: Path) -> None:
+    broken, large = tmp_path / "broken.png", tmp_path / "large.png"
+    broken.write_bytes((site / "img" / "frog.png").read_bytes()[:200])
+    Image.new("RGB", (3000, 3000)).save(large)
+    good = site / "img" / "panda.png"
+    results = embed([good, broken, large, good], max_pixels=1_000_000)
+    reasons = [result.reject and result.reject.reason for result in results]
+    assert reasons == [None, Reason.DECODE_ERROR, Reason.TOO_MANY_PIXELS, None]
+    assert all((result.features is None) == (result.reject is not None) for result in results)
+    (result,) = embed([good], max_bytes=10)
+    assert result.reject.reason is Reason.MISSING_PAYLOAD
+
+
+def test_nothing_but_broken_pictures_is_no_error(embed: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"not a picture")
+    (result,) = embed([tmp_path / "a.png"])
+    assert result.reject.reason is Reason.UNSUPPORTED_FORMAT
+
+
+@settings(deadline=None, max_examples=25)
+@given(width=st.integers(1, 1500), height=st.integers(1, 900), side=st.sampled_from([64, 256]), seed=st.integers(0, 9))
+def test_thumbnails_fit_and_stay_small(width: int, height: int, side: int, seed: int) -> None:
+    noisy = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    webp, shown_width, shown_height = thumbnail(Image.fromarray(noisy), side)
+    assert len(webp) <= THUMBNAIL_BYTES
+    with Image.open(io.BytesIO(webp)) as image:
+        assert image.format == "WEBP"
+        assert image.size == (shown_width, shown_height)
+    assert max(shown_width, shown_height) <= max(side, 1)
