@@ -24,8 +24,9 @@ PART_ROWS = 500
 
 def run_annotate(home: "Home", config: Config) -> StageReport:
     """Annotate every document and transcript that is not annotated yet: one batch in, one batch out."""
+    batches = home.todo(ANNOTATE, config)
     view = home.view()
-    plans = (_plan(view, batch) for batch in home.todo(ANNOTATE, config))
+    plans = (_plan(view, batch) for batch in batches)
     return home.publish(ANNOTATE, config, plans, make_worker(config), config.resources("annotate", DEFAULT))
 
 

@@ -21,8 +21,8 @@ Read: TypeAlias = Callable[[Mapping[str, Any]], bytes]  # a row of pages → its
 Parse: TypeAlias = Callable[[bytes, str, Mapping[str, Any]], dict[str, Any]]  # payload, kind, row → document; Rejected
 
 
-def extract_batch(pages: pa.Table, read: Read, parse: Parse) -> dict[str, pa.Table]:
-    """Turn each row of `pages` into a row of `documents`, `media` or `rejects`."""
+def extract_batch(pages: pa.Table, read: Read, parse: Parse, respect_rights: bool = True) -> dict[str, pa.Table]:
+    """Turn each row of `pages` into a row of `documents`, `media` or `rejects`; opt-outs count if `respect_rights`."""
     documents: dict[str, dict[str, Any]] = {}
     media: list[dict[str, Any]] = []
     rejected: list[dict[str, str | None]] = []
@@ -30,6 +30,10 @@ def extract_batch(pages: pa.Table, read: Read, parse: Parse) -> dict[str, pa.Tab
         try:
             payload = _payload(row, read)
             sniffed = sniff(payload, row["content_type"], row["url"])
+            if respect_rights and (signal := opt_out(row["rights"] or "", sniffed.kind)):
+                raise Rejected(
+                    Reason.NOAI, f"its owner says {signal}; extract.respect_rights decides whether that counts"
+                )
             if sniffed.kind in MEDIA_KINDS:
                 media.append(_media_row(row, sniffed.kind, sniffed.content_type, len(payload)))
             elif sniffed.kind in DOCUMENT_KINDS:
@@ -48,6 +52,13 @@ def extract_batch(pages: pa.Table, read: Read, parse: Parse) -> dict[str, pa.Tab
         "media": pa.Table.from_pylist(media, schema=body("media")),
         "rejects": rejects("extract", rejected),
     }
+
+
+def opt_out(rights: str, kind: str) -> str:
+    """Return the rights signal that keeps a page or a picture out of training data, '' where there is none."""
+    signals = {signal.strip() for signal in rights.split(",")}
+    decisive = {"noai", "tdm-reservation=1"} | ({"noimageai"} if kind == "image" else set())
+    return min(signals & decisive, default="")
 
 
 def _payload(row: Mapping[str, Any], read: Read) -> bytes:
@@ -97,9 +108,10 @@ class ExtractWorker:
     def __init__(self, warehouse: str, max_bytes: int, rules: CleaningRules, wanted: ExtractSettings) -> None:
         self._read = partial(_read_row, warehouse, max_bytes)
         self._parse = guarded_parser(rules, wanted)
+        self._respect_rights = wanted.respect_rights
 
     def __call__(self, part: pa.Table) -> Mapping[str, pa.Table]:
-        return extract_batch(part, self._read, self._parse)
+        return extract_batch(part, self._read, self._parse, self._respect_rights)
 
 
 def _read_row(warehouse: str, max_bytes: int, row: Mapping[str, Any]) -> bytes:

@@ -18,8 +18,9 @@ PART_ROWS = 500
 def run_extract(home: "Home", config: Config) -> StageReport:
     """Read every crawl batch that is not extracted yet."""
     settings = config.section(IngestSettings)
+    batches = home.todo(EXTRACT, config)
     view = home.view()
-    plans = (_plan(view, batch) for batch in home.todo(EXTRACT, config))
+    plans = (_plan(view, batch) for batch in batches)
     max_bytes = int(settings.network.max_bytes)
     worker = partial(_load, home.warehouse, max_bytes, settings.cleaning_rules, settings.extract)
     return home.publish(EXTRACT, config, plans, worker, config.resources("extract", DEFAULT))

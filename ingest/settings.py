@@ -117,6 +117,7 @@ class ExtractSettings(Settings):
     """Which pages become documents."""
 
     languages: tuple[str, ...] = ()  # ISO 639-1; empty: all
+    respect_rights: bool = True  # turn away what says noai, noimageai or tdm-reservation=1
     min_chars: int = Field(default=20, ge=0)  # a page with pictures or recordings may say less
     min_quality: float = Field(default=0.0, ge=0, le=1)
     max_html_bytes: ByteSize = Field(default=ByteSize(10_000_000), gt=0)

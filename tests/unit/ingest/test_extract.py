@@ -42,6 +42,26 @@ def run(table: pa.Table, read: Any) -> dict[str, list[dict[str, Any]]]:
     return {name: rows.to_pylist() for name, rows in tables.items()}
 
 
+def test_opt_outs_count_unless_told_otherwise() -> None:
+    table, read = pages(
+        {"payload": ARTICLE, "rights": "noai, noindex"},
+        {"payload": ARTICLE + b" ", "rights": "noindex"},
+        {"payload": ARTICLE + b"  ", "rights": "tdm-reservation=1"},
+        {"payload": ARTICLE + b"   ", "rights": "noimageai, tdm-reservation=0"},
+        {"payload": PNG, "rights": "noimageai"},
+    )
+    found = run(table, read)
+    assert {(row["url"][-1], row["reason"]) for row in found["rejects"]} == {
+        ("0", "noai"),
+        ("2", "noai"),
+        ("4", "noai"),
+    }
+    assert "its owner says noai" in {row["detail"].partition(";")[0] for row in found["rejects"]}
+    parse = partial(read_document, rules=CleaningRules(), wanted=ExtractSettings())
+    everything = extract_batch(table, read, parse, respect_rights=False)
+    assert (everything["documents"].num_rows, everything["media"].num_rows) == (4, 1)
+
+
 def test_every_page_gives_one_row() -> None:
     found = run(
         *pages(
