@@ -1,6 +1,7 @@
 """The tables: Apache Iceberg through pyiceberg, opened, committed and planned; nothing here knows about stages."""
 
 import contextlib
+import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -43,6 +44,8 @@ PROPERTIES = {
     "commit.manifest-merge.enabled": "true",
     "write.parquet.compression-codec": "zstd",
 }
+# two writers may both clean up an old metadata file, and the second would be told of it as a warning
+logging.getLogger("pyiceberg.catalog").setLevel(logging.ERROR)
 ResultT = TypeVar("ResultT")
 EqualTo: Any = expressions.EqualTo  # their pydantic signatures hide the positional arguments from mypy
 In: Any = expressions.In
