@@ -23,12 +23,12 @@ log = logging.getLogger("headrace")
 
 def run_embed(home: "Home", config: Config) -> StageReport:
     """Give every picture and document that has none its features: one extract batch in, one batch out."""
-    from multimodal.plans import plan_embed
+    from multimodal.plans import Planner
     from multimodal.workers import Embedder
 
     clip, text = _fetched(_weights(config, "clip")), _fetched(_weights(config, "text"))
     batches = home.todo(EMBED, config)
-    plans = (plan_embed(home.view(), batch, EMBED, config) for batch in batches)
+    plans = map(Planner(home.view(), EMBED, config).embed, batches)
     resources = config.resources("embed", EMBED_DEFAULT)
     settings = config.section(MultimodalSettings).embed
     return home.publish(
@@ -38,12 +38,12 @@ def run_embed(home: "Home", config: Config) -> StageReport:
 
 def run_transcribe(home: "Home", config: Config) -> StageReport:
     """Write down what is said in every recording that has no transcript: one extract batch in, one batch out."""
-    from multimodal.plans import plan_transcribe
+    from multimodal.plans import Planner
     from multimodal.workers import Listener
 
     whisper = _fetched(_weights(config, "whisper"), _backend(config))
     batches = home.todo(TRANSCRIBE, config)
-    plans = (plan_transcribe(home.view(), batch, TRANSCRIBE, config) for batch in batches)
+    plans = map(Planner(home.view(), TRANSCRIBE, config).transcribe, batches)
     resources = config.resources("transcribe", TRANSCRIBE_DEFAULT)
     settings = config.section(MultimodalSettings).transcribe
     return home.publish(

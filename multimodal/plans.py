@@ -30,38 +30,48 @@ EMBED_PART_ROWS = 500
 TRANSCRIBE_PART_ROWS = 50
 
 
-def plan_embed(view: "View", batch: Batch, stage: Stage, config: Config) -> Plan:
-    """Plan one extract batch's pictures and documents; pictures that the recipe has already seen are reused."""
-    media, num_media, num_reused = _fresh_media(view, batch, "image", "image_features", (stage, config))
-    documents = view.read("documents", ["document_id", "url", "text"], [batch.batch_id])
-    kind = pa.array(["document"] * documents.num_rows, pa.string())
-    texts = documents.rename_columns(["record_id", "url", "text"]).append_column("kind", kind)
-    counts = Input(batch, num_in=num_media + documents.num_rows, num_reused=num_reused)
-    return Plan((counts,), pa.concat_tables([_as_rows(media), _as_rows(texts)]), "record_id", EMBED_PART_ROWS)
+class Planner:
+    """Plans the extract batches of one run of a stage; a medium is worked on once, in the first batch that offers it.
 
+    If that batch is never published, the medium is not live, and the next run plans it again.
+    """
 
-def plan_transcribe(view: "View", batch: Batch, stage: Stage, config: Config) -> Plan:
-    """Plan one extract batch's recordings; those that the recipe has already heard are reused."""
-    media, num_media, num_reused = _fresh_media(view, batch, "audio", "transcripts", (stage, config))
-    counts = Input(batch, num_in=num_media, num_reused=num_reused)
-    return Plan((counts,), _as_rows(media), "record_id", TRANSCRIBE_PART_ROWS)
+    def __init__(self, view: "View", stage: Stage, config: Config) -> None:
+        recipe = pipeline.recipe(stage, config)
+        live = view.state.live.items()
+        self._view = view
+        self._same_recipe = [name for name, row in live if row.stage == stage.name and row.settings_hash == recipe]
+        self._planned: set[str] = set()
 
+    def embed(self, batch: Batch) -> Plan:
+        """Plan one batch's pictures and documents."""
+        media, num_media = self._fresh(batch, "image", "image_features")
+        documents = self._view.read("documents", ["document_id", "url", "text"], [batch.batch_id])
+        kind = pa.array(["document"] * documents.num_rows, pa.string())
+        texts = documents.rename_columns(["record_id", "url", "text"]).append_column("kind", kind)
+        counts = Input(batch, num_in=num_media + documents.num_rows, num_reused=num_media - media.num_rows)
+        return Plan((counts,), pa.concat_tables([_as_rows(media), _as_rows(texts)]), "record_id", EMBED_PART_ROWS)
 
-def _fresh_media(
-    view: "View", batch: Batch, kind: str, table: str, of: tuple[Stage, Config]
-) -> tuple[pa.Table, int, int]:
-    """Return once each medium that no live batch of the recipe holds, the number of rows, and how many are spared."""
-    stage, config = of
-    media = view.read("media", MEDIA, [batch.batch_id])
-    media = media.filter(pc.equal(media["kind"], kind)).rename_columns(["record_id", *MEDIA[1:]])
-    ids = media["record_id"].to_pylist()
-    recipe = pipeline.recipe(stage, config)
-    same = [b for b, row in view.state.live.items() if row.stage == stage.name and row.settings_hash == recipe]
-    found = view.lookup(table, "media_id", ids, ["media_id", "batch_id"])
-    known = set(found.filter(pc.is_in(found["batch_id"], pa.array(same, pa.string())))["media_id"].to_pylist())
-    first = {media_id: index for index, media_id in reversed(list(enumerate(ids))) if media_id not in known}
-    fresh = media.take(pa.array(sorted(first.values()), pa.int64()))
-    return fresh, len(ids), len(ids) - len(first)
+    def transcribe(self, batch: Batch) -> Plan:
+        """Plan one batch's recordings."""
+        media, num_media = self._fresh(batch, "audio", "transcripts")
+        counts = Input(batch, num_in=num_media, num_reused=num_media - media.num_rows)
+        return Plan((counts,), _as_rows(media), "record_id", TRANSCRIBE_PART_ROWS)
+
+    def _fresh(self, batch: Batch, kind: str, table: str) -> tuple[pa.Table, int]:
+        """Return the media of a kind that are new to the recipe and to this run, and how many of the kind there are."""
+        media = self._view.read("media", MEDIA, [batch.batch_id])
+        media = media.filter(pc.equal(media["kind"], kind)).rename_columns(["record_id", *MEDIA[1:]])
+        ids = media["record_id"].to_pylist()
+        found = self._view.lookup(table, "media_id", ids, ["media_id", "batch_id"])
+        live = found.filter(pc.is_in(found["batch_id"], pa.array(self._same_recipe, pa.string())))
+        self._planned.update(live["media_id"].to_pylist())
+        fresh = []
+        for index, media_id in enumerate(ids):
+            if media_id not in self._planned:
+                self._planned.add(media_id)
+                fresh.append(index)
+        return media.take(pa.array(fresh, pa.int64())), len(ids)
 
 
 def _as_rows(table: pa.Table) -> pa.Table:

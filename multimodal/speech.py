@@ -1,6 +1,7 @@
 """The models that hear: silero finds where speech is, Whisper writes it down."""
 
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,12 +78,15 @@ class Transcriber:
 def join_spans(spans: Sequence[Span], duration: float) -> list[Span]:
     """Join spans of speech into windows of at most 30 s (spans are never longer), padded within the recording."""
     windows: list[Span] = []
-    for start, end in spans:
-        start, end = max(0.0, start - PAD), min(duration, end + PAD)
+    ends = [-PAD * 2, *(end for _, end in spans)]
+    starts = [*(start for start, _ in spans[1:]), duration + PAD * 2]
+    for (start, end), before, after in zip(spans, ends, starts, strict=False):
+        start = max(0.0, start - min(PAD, (start - before) / 2))  # never into the speech next to it
+        end = min(duration, end + min(PAD, (after - end) / 2))
         if windows and start - windows[-1][1] <= GAP and end - windows[-1][0] <= WINDOW:
             windows[-1] = (windows[-1][0], end)
         else:
-            windows.append((max(start, windows[-1][1]) if windows else start, end))
+            windows.append((start, end))
     return windows
 
 
@@ -145,7 +149,9 @@ def _checkpoint(weights: Weights) -> Path:
         return convert_once(weights.path, cache_dir() / "whisper" / name)
     found = sorted(weights.path.glob("*.pt"))
     if not found:
-        raise ModelUnavailable(f"{weights.path}: holds neither a .pt of openai-whisper nor a model.bin of CTranslate2")
+        raise ModelUnavailable(
+            f"{weights.path}: neither a .pt of openai-whisper nor a model.bin of CTranslate2 is in it"
+        )
     return found[0]
 
 
@@ -190,6 +196,9 @@ class _Whisper:
 
         self._network = whisper.load_model(str(_checkpoint(weights)), device=device)
         self._network.encoder = _RememberingEncoder(self._network.encoder)
+        with warnings.catch_warnings():  # whisper never closes its vocabulary; it is read once, here
+            warnings.simplefilter("ignore", ResourceWarning)
+            self._tokenizer("en")
         heads = _alignment_heads(weights)
         if heads:
             mask = _head_mask(self._network, heads)
@@ -207,6 +216,12 @@ class _Whisper:
         rows = [row for window in windows for row in self._hear(samples, window, language, beam_size)]
         return Transcript(language, probability, rows)
 
+    def _tokenizer(self, language: str) -> Any:
+        from whisper.tokenizer import get_tokenizer
+
+        multilingual, num_languages = self._network.is_multilingual, self._network.num_languages
+        return get_tokenizer(multilingual, num_languages=num_languages, language=language, task="transcribe")
+
     def _mel(self, samples: Samples, window: Span) -> torch.Tensor:
         import whisper
 
@@ -222,19 +237,13 @@ class _Whisper:
     def _hear(self, samples: Samples, window: Span, language: str, beam_size: int) -> list[Row]:
         import whisper
         from whisper.timing import add_word_timestamps
-        from whisper.tokenizer import get_tokenizer
 
         mel = self._mel(samples, window)
         beam = beam_size if beam_size > 1 else None
         half = self._network.device.type == "cuda"
         options = whisper.DecodingOptions(language=language, beam_size=beam, fp16=half)
         result = whisper.decode(self._network, mel, options)
-        tokenizer = get_tokenizer(
-            self._network.is_multilingual,
-            num_languages=self._network.num_languages,
-            language=language,
-            task="transcribe",
-        )
+        tokenizer = self._tokenizer(language)
         segments = _cut_at_timestamps(result, tokenizer, window[1] - window[0])
         if self._words:
             frames = round((window[1] - window[0]) * SAMPLE_RATE / whisper.audio.HOP_LENGTH)

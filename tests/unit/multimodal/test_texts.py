@@ -7,7 +7,7 @@ from multimodal.texts import CHUNK, embed_texts
 
 
 def documents(num: int) -> list[dict[str, str]]:
-    words = "river mountain sea town bridge winter harvest letter music clock".split()
+    words = ["river", "mountain", "sea", "town", "bridge", "winter", "harvest", "letter", "music", "clock"]
     return [
         {"document_id": f"{k:03}", "text": " ".join(words[(k * 7 + n) % len(words)] for n in range(1 + k * 5 % 23))}
         for k in range(num)

@@ -1,0 +1,162 @@
+"""The embed and transcribe stages in a real home: a folder crawled, real small models, a real ledger."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from catalog import pipeline
+from catalog.home import Home, View
+from catalog.settings import Config
+from catalog.stage import StageReport
+from ingest.job import CRAWL, EXTRACT
+from multimodal.job import EMBED, TRANSCRIBE, embed_settings
+
+SITE = Path(__file__).parents[2] / "examples" / "site"
+PAGE = "<!doctype html><html><head><title>{0}</title></head><body><p>{1}</p><img src='{2}'></body></html>"
+TEXT = "Frogs live near clean water, and they can breathe through their skin as well as through their lungs."
+
+
+class Chain:
+    """One home and a folder of pages that grows."""
+
+    def __init__(self, root: Path) -> None:
+        self.folder = root / "material"
+        self.folder.mkdir()
+        self._given = {
+            "root": str(root / "home"), "engine": "local", "models": "offline", "data_sources": [str(self.folder)],
+            "stages": ["crawl", "extract", "embed", "transcribe"],
+        }  # fmt: skip
+
+    def add(self, name: str, picture: str, text: str = TEXT) -> None:
+        (self.folder / f"{name}.html").write_text(PAGE.format(name, text, picture))
+        if not (self.folder / picture).exists():
+            shutil.copy(SITE / "img" / picture, self.folder / picture)
+
+    def config(self, **more: Any) -> Config:
+        return Config(self._given | more)
+
+    def run(self, **more: Any) -> dict[str, StageReport]:
+        config = self.config(**more)
+        home = Home.open(config.catalog)
+        return {stage.name: stage.run(home, config) for stage in (CRAWL, EXTRACT, EMBED, TRANSCRIBE)}
+
+    def view(self) -> View:
+        return Home.open(self.config().catalog).view()
+
+
+@pytest.fixture
+def chain(tmp_path: Path) -> Chain:
+    return Chain(tmp_path)
+
+
+def rows(view: View, table: str) -> list[dict[str, Any]]:
+    return view.read(table).drop_columns(["batch_id"]).to_pylist()
+
+
+def closed(report: StageReport) -> bool:
+    return report.num_in == report.num_processed + report.num_rejected + report.num_reused + report.num_skipped
+
+
+def test_pictures_texts_and_recordings_become_rows_exactly_once(chain: Chain) -> None:
+    chain.add("frogs", "frog.png")
+    shutil.copy(SITE / "audio" / "frogs.ogg", chain.folder)
+    (chain.folder / "broken.png").write_bytes((SITE / "img" / "panda.png").read_bytes()[:300])
+    (chain.folder / "broken.ogg").write_bytes(b"OggS" + bytes(range(200)) * 5)
+    reports = chain.run()
+    embed, transcribe = reports["embed"], reports["transcribe"]
+    assert (embed.outputs, embed.rejects) == (
+        {"image_features": 1, "thumbnails": 1, "text_features": 1},
+        {"decode_error": 1},
+    )
+    assert (transcribe.outputs, transcribe.rejects) == ({"transcripts": 1}, {"decode_error": 1})
+    assert closed(embed)
+    assert closed(transcribe)
+    view = chain.view()
+    (picture,), (document,), (transcript,) = (
+        rows(view, table) for table in ("image_features", "text_features", "transcripts")
+    )
+    assert picture["tags"][0]["label"] == "frog"
+    assert np.linalg.norm(picture["vector"]) == pytest.approx(1, abs=1e-5)
+    assert len(document["vector"]) == 384
+    assert "frogs" in transcript["text"].lower()
+    assert {row["stage"]: row["detail"] for row in rows(view, "rejects")}.keys() >= {"embed", "transcribe"}
+    again = chain.run()
+    assert (again["embed"].batches, again["transcribe"].batches) == (0, 0)
+
+
+def test_a_picture_seen_before_is_reused_until_the_settings_change(chain: Chain) -> None:
+    chain.add("first", "frog.png")
+    chain.run()
+    shutil.copy(SITE / "img" / "frog.png", chain.folder / "same-frog.png")
+    chain.add("second", "panda.png", TEXT + " Pandas do not.")
+    report = chain.run()["embed"]
+    assert (report.num_reused, report.outputs["image_features"]) == (1, 1)
+    assert closed(report)
+    changed = chain.run(embed={"labels": ["frog", "panda"], "num_tags": 1})["embed"]
+    assert (changed.batches, changed.outputs["image_features"]) == (2, 2)
+    assert {row["tags"][0]["label"] for row in rows(chain.view(), "image_features")} == {"frog", "panda"}
+    assert chain.run()["embed"].batches == 0  # the first settings' rows are still there
+
+
+def test_without_weights_every_row_is_a_no_model_reject_and_installing_them_redoes_it(
+    chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADRACE_CACHE", str(tmp_path / "cache"))
+    chain.add("frogs", "frog.png")
+    shutil.copy(SITE / "audio" / "frogs.ogg", chain.folder)
+    absent = {"clip": "ViT-B-32/laion2b_s34b_b79k", "text": "absent/model", "whisper": "base"}
+    monkeypatch.setattr("urllib.request.urlopen", _no_network)
+    reports = chain.run(models=absent)
+    assert reports["embed"].rejects == {"no_model": 2}
+    assert reports["transcribe"].rejects == {"no_model": 1}
+    rejects = [row for row in rows(chain.view(), "rejects") if row["reason"] == "no_model"]
+    assert all("set models." in row["detail"] for row in rejects)
+    assert embed_settings(chain.config(models=absent))["clip"] == {
+        "name": "ViT-B-32/laion2b_s34b_b79k", "revision": "hub", "available": False,
+    }  # fmt: skip
+    with_weights = chain.run(models="offline")
+    assert with_weights["embed"].outputs["image_features"] == 1
+    assert not [row for row in rows(chain.view(), "rejects") if row["reason"] == "no_model"]
+
+
+def _no_network(*_: object, **__: object) -> None:
+    raise OSError("no network in this test")
+
+
+def test_rows_do_not_depend_on_resources(chain: Chain, tmp_path: Path) -> None:
+    for name in ("frog.png", "panda.png", "rocket.png", "volcano.png"):
+        chain.add(name, name, f"{TEXT} {name}")
+    shutil.copy(SITE / "audio" / "frogs.ogg", chain.folder)
+    shutil.copy(SITE / "audio" / "kew.ogg", chain.folder)
+
+    def made(cpus: float) -> dict[str, list[dict[str, Any]]]:
+        resources = {stage: {"cpus": cpus} for stage in ("embed", "transcribe")}
+        chain.run(root=str(tmp_path / f"home{cpus}"), resources=resources)
+        view = Home.open(chain.config(root=str(tmp_path / f"home{cpus}")).catalog).view()
+        tables = ("image_features", "thumbnails", "text_features", "transcripts")
+        return {table: sorted(rows(view, table), key=str) for table in tables}
+
+    one, three = made(1), made(3)
+    assert one == three
+    assert len(one["transcripts"]) == 2
+
+
+def test_recipes_name_models_by_revision_and_not_by_resources(chain: Chain) -> None:
+    plain = pipeline.recipe(EMBED, chain.config())
+    assert plain == pipeline.recipe(EMBED, chain.config(resources={"embed": {"cpus": 1, "batch_size": 7}}))
+    assert plain != pipeline.recipe(EMBED, chain.config(embed={"num_tags": 1}))
+    settings = TRANSCRIBE.settings(chain.config())
+    assert settings["backend"] in ("whisper", "faster-whisper")
+    assert settings["whisper"] == {"name": "tiny.en", "revision": "1a5afae06a4db91c", "available": True}
+
+
+def test_importing_the_stages_loads_no_model_library() -> None:
+    heavy = ("torch", "av", "whisper", "open_clip", "ray")
+    code = f"import sys, multimodal.job; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
