@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
-from rich.table import Table
+from rich.table import Column, Table
 
 from catalog import export, models, search, status
 from catalog import run as running
@@ -25,6 +25,18 @@ HOST = "127.0.0.1"
 PORTS = range(8620, 8640)  # the first free one; a fixed start keeps the URLs of a second run the same
 QUERY = "a red apple"
 EXAMPLES = 3
+TRAINING = {  # one short round that a laptop's processor finishes in about a minute
+    "per_device_train_batch_size": 1,
+    "gradient_accumulation_steps": 1,
+    "max_length": 256,
+    "max_steps": 20,
+    "num_train_epochs": 2,
+    "learning_rate": 1e-3,
+    "warmup_steps": 0.1,
+    "lr_scheduler_type": "cosine",
+    "dropout": 0.05,
+    "early_stopping": False,
+}
 
 
 def configuration(root: Path, site: str, engine: str) -> Config:
@@ -39,7 +51,7 @@ def configuration(root: Path, site: str, engine: str) -> Config:
             "entities": ["PERSON", "ORGANIZATION", "LOCATION"],
             "relations": ["WORKS_FOR", "LOCATED_IN"],
         },
-        "training_args": {},
+        "training_args": TRAINING,
     }
     return Config(given, where="the demo's configuration")
 
@@ -123,9 +135,9 @@ def _examples(home: Home) -> list[dict[str, Any]]:
 
 def _promoted(home: Home) -> dict[str, Any] | None:
     """Read the newest model version's manifest from the registry's work tree."""
-    manifests = sorted((home.root / "models" / "versions").glob("*.json"), key=lambda path: path.stat().st_mtime)
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in manifests]
-    return found[-1] if found else None
+    manifests = (home.root / "models" / "versions").glob("v*/manifest.json")
+    newest = max(manifests, key=lambda path: int(path.parent.name[1:]), default=None)
+    return json.loads(newest.read_text(encoding="utf-8")) if newest else None
 
 
 def render(result: dict[str, Any], console: Console) -> None:
@@ -137,9 +149,10 @@ def render(result: dict[str, Any], console: Console) -> None:
             tables.add_row(name, *(str(counts[key]) for key in ("rows", "batches", "files", "bytes")))
     console.print(tables)
     console.rule("[bold]what was turned away, and why")
-    turned = Table("stage", "reason", "url", "detail", box=None)
+    turned = Table("stage", "reason", "page", Column("detail", overflow="ellipsis", no_wrap=True), box=None)
     for row in result["rejects"]:
-        turned.add_row(row["stage"], row["reason"], escape(row["url"] or ""), escape((row["detail"] or "")[:70]))
+        page = (row["url"] or "").removeprefix(result["site"])
+        turned.add_row(row["stage"], row["reason"], escape(page), escape(row["detail"] or ""))
     console.print(turned)
     console.rule("[bold]three fused examples")
     for example in result["examples"]:
@@ -172,4 +185,12 @@ def _render_model(model: dict[str, Any] | None, console: Console) -> None:
     if model is None:
         console.print("no model version: there was nothing to train on")
         return
-    console.print(json.dumps(model, indent=1, ensure_ascii=False)[:1500], highlight=False, markup=False)
+    learned = Table("held-out text", "perplexity before", "after", box=None)
+    for part, found in model["metrics"]["before"].items():
+        after = model["metrics"]["after"][part]["perplexity"]
+        learned.add_row(f"{part}, {found['documents']} documents", f"{found['perplexity']:.2f}", f"{after:.2f}")
+    console.print(learned)
+    verdict = "promoted" if model["gate"]["promoted"] else "not promoted"
+    console.print(f"version {model['version']} is {verdict}: {'; '.join(model['gate']['reasons'])}", highlight=False)
+    for name in ("prompt", "before", "after"):
+        console.print(f"[bold]{name:>7}[/] {escape(' '.join(model['sample'][name].split()))}", highlight=False)

@@ -6,7 +6,7 @@ import os
 import queue
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -66,9 +66,10 @@ def _window(parts: Iterator[Part]) -> list[Part]:
 
 
 def _choose(engine: Engine, window: Sequence[Part], address: str | None) -> Literal["local", "ray"]:
+    rows = sum(part.rows.num_rows for part in window)
     if engine != "auto":
-        return engine
-    return "ray" if address or sum(part.rows.num_rows for part in window) >= RAY_FROM_ROWS else "local"
+        return engine if rows else "local"  # nothing to work on is no reason to start a cluster
+    return "ray" if address or rows >= RAY_FROM_ROWS else "local"
 
 
 def _run_local(job: Job, parts: Iterable[Part], worker: Worker) -> Iterator[DonePart]:
@@ -136,23 +137,21 @@ def stop_ray() -> None:
         sys.modules["ray"].shutdown()
 
 
-def preflight(stage: str, resources: Resources, have: dict[str, float]) -> None:
-    """Raise PlanInfeasible if `have` (CPU, GPU) can never hold the stage's workers at once."""
-    for unit, each, total, field in (
-        ("GPU", resources.gpus, have.get("GPU", 0.0), "gpus"),
-        ("CPU", resources.cpus, have.get("CPU", 0.0), "cpus"),
-    ):
-        if each * resources.workers <= total:
+def preflight(stage: str, resources: Resources, nodes: Sequence[Mapping[str, float]]) -> None:
+    """Raise PlanInfeasible if the nodes' CPU and GPU can never hold the stage's workers at once, each on one node."""
+    for unit, each, field in (("GPU", resources.gpus, "gpus"), ("CPU", resources.cpus, "cpus")):
+        has = [node.get(unit, 0.0) for node in nodes]
+        fits = sum(int(one / each + 1e-9) for one in has) if each else resources.workers
+        if fits >= resources.workers:
             continue
-        fits = int(total // each)
         change = (
             f"set resources.{stage}.workers to {fits}"
             if fits
-            else f"set resources.{stage}.{field} to {total:g} or less"
+            else f"set resources.{stage}.{field} to {max(has, default=0.0):g} or less"
         )
         raise PlanInfeasible(
             f"{stage}: {resources.workers} worker(s) of {each:g} {unit} each need {each * resources.workers:g} {unit}, "
-            f"the cluster has {total:g}; {change}, or add nodes"
+            f"the cluster has {sum(has):g} on {len(has)} node(s); {change}, or add nodes"
         )
 
 
@@ -189,7 +188,7 @@ def _run_ray(job: Job, parts: Sequence[Part], address: str | None) -> Iterator[D
     import ray
 
     start_ray(address)
-    preflight(job.stage, job.resources, _cluster())
+    preflight(job.stage, job.resources, _nodes())
     blocks: list[Any] = [ray.put(_block(part)) for part in parts]
     dataset = ray.data.from_arrow_refs(blocks)
     results = dataset.map_batches(
@@ -209,11 +208,11 @@ def _run_ray(job: Job, parts: Sequence[Part], address: str | None) -> Iterator[D
         yield DonePart(PartKey(**done.pop("key")), **done)
 
 
-def _cluster() -> dict[str, float]:
+def _nodes() -> list[dict[str, float]]:
     import ray
 
-    resources: Any = ray.cluster_resources  # untyped upstream
-    return dict(resources())
+    nodes: Any = ray.nodes  # untyped upstream
+    return [dict(node["Resources"]) for node in nodes() if node["Alive"]]
 
 
 def _block(part: Part) -> pa.Table:

@@ -40,8 +40,6 @@ def run(config: Config, only: str | None = None) -> dict[str, Any]:
         for stage in chosen:
             report = stage.run(home, config)
             log.info("%s", describe(report))
-            for note in report.notes:
-                log.info("%s: %s", stage.name, note)
             reports.append(report)
     finally:
         flow.stop_ray()

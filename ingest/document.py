@@ -114,6 +114,8 @@ def read_html(text: str, url: str, rules: CleaningRules, wanted: ExtractSettings
     metadata = read_metadata(tree, url)
     page = read_page(tree, url, not rules.remove_html, not rules.normalize_whitespace)
     del alive
+    for element in tree.iter("time"):
+        element.tag = "span"  # trafilatura deletes <time> with its words, also in the middle of a sentence
     extracted = bare_extraction(tree, include_comments=False, output_format="xml")
     body = getattr(extracted, "body", None)
     kept = main_blocks(page, body) if body is not None else []

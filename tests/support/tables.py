@@ -7,7 +7,16 @@ from catalog.home import Home
 from catalog.schema import TABLES
 
 # what depends on when the site was crawled, not on what it says
-MOMENT = {"batch_id", "fetched_at", "warc_path", "warc_offset", "warc_length", "document_batch", "record_batch", "kept_batch"}
+MOMENT = {
+    "batch_id",
+    "fetched_at",
+    "warc_path",
+    "warc_offset",
+    "warc_length",
+    "document_batch",
+    "record_batch",
+    "kept_batch",
+}
 WRITTEN = [name for name in TABLES if name not in ("tombstones", "reviews", "feedback")]
 
 
@@ -18,7 +27,9 @@ def content(home: Home, table: str) -> list[str]:
 
 
 def _without_moment(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: value.hex() if isinstance(value, bytes) else value for name, value in row.items() if name not in MOMENT}
+    return {
+        name: value.hex() if isinstance(value, bytes) else value for name, value in row.items() if name not in MOMENT
+    }
 
 
 def contents(home: Home) -> dict[str, list[str]]:

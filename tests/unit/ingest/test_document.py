@@ -185,3 +185,10 @@ def test_hostile_pages_cost_only_themselves(payload: bytes) -> None:
     else:
         assert document["text"] == "\n\n".join(texts(document)) != ""
         document["text"].encode("utf-8")
+
+
+def test_a_date_within_a_sentence_stays() -> None:
+    """Trafilatura 2.3 deletes <time> elements, whatever stands around them."""
+    said = "On <time datetime='1969-07-16'>16 July 1969</time>, before noon, the rocket rose from the coast of Florida."
+    document = read(ARTICLE.replace(f"<p>{PARAGRAPH}</p>", f"<p>{said}</p>", 1))
+    assert "On 16 July 1969, before noon, the rocket rose" in document["text"]
