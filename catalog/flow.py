@@ -46,8 +46,10 @@ def run(job: Job, parts: Iterable[Part], engine: Engine, ray_address: str | None
     chosen: Literal["local", "ray"] | None = None
     worker: Worker | None = None
     while window := _window(parts):
-        chosen = chosen or _choose(engine, window, ray_address)  # for the whole run: models are loaded in one place
-        if chosen == "ray":
+        # once there are rows, for the whole run, so that models are loaded in one place
+        here = chosen or _choose(engine, window, ray_address)
+        chosen = here if any(part.rows.num_rows for part in window) else chosen
+        if here == "ray":
             yield from _run_ray(job, window, ray_address)
         else:
             worker = worker or job.make_worker()

@@ -39,6 +39,13 @@ class Resources(Settings):
     batch_size: int = Field(default=32, ge=1)
     stall_seconds: float = Field(default=900.0, gt=0)
 
+    @field_validator("gpus")
+    @classmethod
+    def _divisible(cls, value: float) -> float:
+        if value > 1 and value != int(value):
+            raise ValueError("above 1 it must be a whole number, since only one GPU can be shared")
+        return value
+
 
 class Models(Settings):
     """Which model each task uses: a local path, the name of a packaged model, or a hub name."""
@@ -128,10 +135,8 @@ def read_mapping(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     try:
-        if path.suffix == ".json":
-            given = json.loads(text, object_pairs_hook=_once)
-        else:
-            given = yaml.load(text, Loader=_Loader)  # noqa: S506 — a SafeLoader
+        as_json = path.suffix == ".json"
+        given = json.loads(text, object_pairs_hook=_once) if as_json else yaml.load(text, _Loader)  # noqa: S506 — safe
     except json.JSONDecodeError as error:
         raise ConfigError(f"{path}: line {error.lineno}: not JSON: {error.msg}") from error
     except yaml.YAMLError as error:

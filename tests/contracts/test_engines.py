@@ -154,10 +154,10 @@ def test_fractions_of_gpus_are_scheduled(tmp_path: Path, ray_session: None) -> N
     [
         (
             Resources(gpus=4),
-            r"1 worker\(s\) of 4 GPU each need 4 GPU, the cluster has 2; set resources\.extract\.gpus to 2",
+            r"worker\(s\) of 4 GPU each need 4 GPU, the cluster has 2 on 1 node\(s\); set resources\.extract\.gpus to 2",
         ),
         (Resources(gpus=1, workers=3), r"set resources\.extract\.workers to 2"),
-        (Resources(cpus=1, workers=3), r"the cluster has 2; set resources\.extract\.workers to 2"),
+        (Resources(cpus=1, workers=3), r"the cluster has 2 on 1 node\(s\); set resources\.extract\.workers to 2"),
     ],
 )
 def test_what_the_cluster_can_never_hold_is_refused_at_once(
