@@ -70,7 +70,9 @@ def _render_run(result: dict[str, Any], console: "Console") -> None:
     from catalog.stage import StageReport
 
     for report in result["stages"]:
-        console.print(describe(StageReport(**report)), highlight=False)
+        console.print(describe(StageReport(**report)), highlight=False, soft_wrap=True)
+        for note in report["notes"]:
+            console.print(f"  {note}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"home {result['root']}, ledger at {result['seq']}", style="dim", highlight=False)
 
 

@@ -39,7 +39,8 @@ def run(config: Config, only: str | None = None) -> dict[str, Any]:
     try:
         for stage in chosen:
             report = stage.run(home, config)
-            log.info("%s", describe(report))
+            for line in (describe(report), *(f"{stage.name}: {note}" for note in report.notes)):
+                log.info("%s", line)
             reports.append(report)
     finally:
         flow.stop_ray()

@@ -125,10 +125,7 @@ def _notes(counts: Counter[str], sources: tuple[Source, ...]) -> list[str]:
     """Sum a run up in sentences."""
     if not sources:
         return ["no data_sources are configured; add one to crawl something"]
-    refused = {reason: number for reason, number in sorted(counts.items()) if reason not in BROUGHT}
-    notes = [f"{counts['fetched']} fetched, {counts['unchanged']} unchanged, {sum(refused.values())} rejected"]
-    if refused:
-        notes.append("rejected: " + ", ".join(f"{reason} {number}" for reason, number in refused.items()))
+    notes = [f"{counts['fetched']} fetched, {counts['unchanged']} unchanged"]
     if not any(counts[name] for name in BROUGHT):
         notes.append("no source could be reached; check data_sources, the network and network.allow_private_hosts")
     return notes

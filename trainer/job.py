@@ -107,8 +107,6 @@ def _round_id(config: Config, batches: list[Batch]) -> str:
 
 
 def _close(home: Home, config: Config, plan: Plan, notes: list[str]) -> StageReport:
-    for note in notes:
-        log.info("train: %s", note)
     report = home.publish(TRAIN, config, [plan], _no_worker, config.resources("train", DEFAULT))
     report.notes += notes
     return report
