@@ -4,6 +4,7 @@ import io
 import struct
 import warnings
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -53,11 +54,11 @@ def decode_image(payload: bytes, max_pixels: int = 40_000_000) -> Picture | Reje
 
 
 def on_white(image: Picture) -> Picture:
-    """Return an RGB copy in which transparent parts are white (open_clip's preprocessing would make them black)."""
+    """Return the image as RGB, transparent parts white (open_clip's preprocessing would make them black)."""
     if image.mode.startswith(("I", "F")):
         image = _to_eight_bits(image)
     if not image.has_transparency_data:
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
     image = image.convert("RGBA")
     canvas = Image.new("RGB", image.size, "white")
     canvas.paste(image, mask=image.getchannel("A"))
@@ -78,10 +79,9 @@ def _to_eight_bits(image: Picture) -> Picture:
 
 def _upright(image: Picture) -> Picture:
     """Turn a photograph as its EXIF orientation says; unreadable EXIF leaves it as it is."""
-    try:
-        return ImageOps.exif_transpose(image)
-    except BROKEN:
-        return image
+    with suppress(*BROKEN):
+        ImageOps.exif_transpose(image, in_place=True)
+    return image
 
 
 def _too_many(detail: str) -> Reject:

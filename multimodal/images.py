@@ -121,12 +121,13 @@ class ImageEmbedder:
 
 def thumbnail(image: Picture, side: int) -> tuple[bytes, int, int]:
     """Return a WebP of at most 10 KB that fits into side × side, with its width and height."""
-    small = image.copy()
-    small.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    scale = min(1.0, side / max(image.size))
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    small = image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
     quality = 75
     while True:
         buffer = io.BytesIO()
-        small.save(buffer, "WEBP", quality=quality, method=3)
+        small.save(buffer, "WEBP", quality=quality, method=2)
         if buffer.tell() <= THUMBNAIL_BYTES:
             return buffer.getvalue(), small.width, small.height
         if quality > 35:
