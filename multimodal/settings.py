@@ -3,7 +3,7 @@
 from string import Formatter
 from typing import Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import ByteSize, Field, ValidationInfo, field_validator, model_validator
 
 from catalog.settings import Settings
 
@@ -24,7 +24,7 @@ class EmbedSettings(Settings):
     prompt: str | None = None  # put around a label, e.g. "a photo of a {}"; default: what the model's files declare
     num_tags: int = Field(default=5, ge=0)
     max_pixels: int = Field(default=40_000_000, ge=1)
-    max_bytes: int = Field(default=50_000_000, ge=1)
+    max_bytes: ByteSize = Field(default=ByteSize(50_000_000), ge=1)
     thumbnail_side: int = Field(default=256, ge=16, le=512)
 
     @field_validator("prompt")
@@ -43,7 +43,7 @@ class TranscribeSettings(Settings):
     beam_size: int = Field(default=1, ge=1, le=10)  # 1 is greedy; doubtful recordings are redone with 5
     words: bool = True  # times and confidence of every word
     max_seconds: float = Field(default=3600.0, gt=0)
-    max_bytes: int = Field(default=200_000_000, ge=1)
+    max_bytes: ByteSize = Field(default=ByteSize(200_000_000), ge=1)
     speech_threshold: float = Field(default=0.5, gt=0, lt=1)  # silero's probability from which a sound is speech
 
 
