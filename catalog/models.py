@@ -60,6 +60,7 @@ PACKAGED: dict[tuple[Task, str], _Packaged] = {
         {"": "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"},
     ),
 }
+EDGE = 1 << 20
 TINY_CLIP_SHA256 = "b49357221a144441ed9a2441ceb79960c2b7dce68b153dc2088bbf15e3333438"
 
 
@@ -81,7 +82,7 @@ def resolve(task: Task, name: str) -> Weights:
     """Locate the weights of `name`; raise ModelUnavailable if packaged weights do not match their pinned SHA-256."""
     local = Path(os.path.expanduser(name))  # noqa: PTH111 — pathlib's raises for an unknown user and for a long name
     if os.path.exists(local):  # noqa: PTH110
-        return Weights(task, name, local.resolve(), revision=f"local:{local.name}")
+        return Weights(task, name, local.resolve(), revision=f"local:{fingerprint(local)}")
     if task == "clip" and name == "tiny_clip":
         return _verified(task, name, examples_dir() / "tiny_clip", {"tiny_clip.safetensors": TINY_CLIP_SHA256})
     packaged = PACKAGED.get((task, name))
@@ -89,6 +90,19 @@ def resolve(task: Task, name: str) -> Weights:
     if packaged and folder:
         return _verified(task, name, folder / packaged.path, packaged.sha256)
     return Weights(task, name, None, revision="hub")
+
+
+def fingerprint(path: Path) -> str:
+    """Hash names, sizes and the first and last MiB of a local model's files: replaced weights are another revision."""
+    digest = hashlib.sha256()
+    for file in [path] if path.is_file() else sorted(item for item in path.rglob("*") if item.is_file()):
+        size = file.stat().st_size
+        digest.update(f"{file.relative_to(path.parent)}:{size}\n".encode())
+        with file.open("rb") as handle:
+            digest.update(handle.read(EDGE))
+            handle.seek(max(0, size - EDGE))
+            digest.update(handle.read(EDGE))
+    return digest.hexdigest()[:16]
 
 
 def remedy(task: Task, name: str) -> str:

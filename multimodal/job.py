@@ -23,11 +23,13 @@ log = logging.getLogger("headrace")
 
 def run_embed(home: "Home", config: Config) -> StageReport:
     """Give every picture and document that has none its features: one extract batch in, one batch out."""
+    clip, text = _fetched(_weights(config, "clip")), _fetched(_weights(config, "text"))  # the recipe asks if they are here
+    batches = home.todo(EMBED, config)
+    if not batches:
+        return StageReport("embed")  # before torch is loaded, which takes seconds
     from multimodal.plans import Planner
     from multimodal.workers import Embedder
 
-    clip, text = _fetched(_weights(config, "clip")), _fetched(_weights(config, "text"))
-    batches = home.todo(EMBED, config)
     plans = map(Planner(home.view(), EMBED, config).embed, batches)
     resources = config.resources("embed", EMBED_DEFAULT)
     settings = config.section(MultimodalSettings).embed
@@ -38,11 +40,13 @@ def run_embed(home: "Home", config: Config) -> StageReport:
 
 def run_transcribe(home: "Home", config: Config) -> StageReport:
     """Write down what is said in every recording that has no transcript: one extract batch in, one batch out."""
+    whisper = _fetched(_weights(config, "whisper"), _backend(config))
+    batches = home.todo(TRANSCRIBE, config)
+    if not batches:
+        return StageReport("transcribe")
     from multimodal.plans import Planner
     from multimodal.workers import Listener
 
-    whisper = _fetched(_weights(config, "whisper"), _backend(config))
-    batches = home.todo(TRANSCRIBE, config)
     plans = map(Planner(home.view(), TRANSCRIBE, config).transcribe, batches)
     resources = config.resources("transcribe", TRANSCRIBE_DEFAULT)
     settings = config.section(MultimodalSettings).transcribe

@@ -12,7 +12,16 @@ from catalog.errors import ModelUnavailable
 def test_a_local_folder_wins(tmp_path: Path) -> None:
     found = models.resolve("lm", str(tmp_path))
     assert found.path == tmp_path.resolve()
-    assert found.revision == f"local:{tmp_path.name}"
+    assert found.revision.startswith("local:")
+
+
+def test_replaced_weights_are_another_revision(tmp_path: Path) -> None:
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"a" * 10)
+    first = models.resolve("clip", str(tmp_path)).revision
+    assert models.resolve("clip", str(tmp_path)).revision == first
+    weights.write_bytes(b"b" * 10)
+    assert models.resolve("clip", str(tmp_path)).revision != first
 
 
 def test_the_tiny_clip_of_the_checkout_matches_its_pinned_hash(repo: Path) -> None:
