@@ -3,6 +3,7 @@
 import functools
 import http.server
 import json
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -74,6 +75,15 @@ def serve(folder: Path) -> Iterator[str]:
         thread.join()
 
 
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a client that hung up, as a crawl does when it ends; anything else is a fault."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -81,10 +91,10 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
         """Say nothing: the crawler reports."""
 
 
-def _listen(handler: Any) -> http.server.ThreadingHTTPServer:
+def _listen(handler: Any) -> _Server:
     for port in PORTS:
         try:
-            return http.server.ThreadingHTTPServer((HOST, port), handler)
+            return _Server((HOST, port), handler)
         except OSError:
             continue
     raise InputError(f"demo: no free port between {PORTS.start} and {PORTS.stop - 1}; stop what listens there")
@@ -150,7 +160,8 @@ def render(result: dict[str, Any], console: Console) -> None:
             tables.add_row(name, *(str(counts[key]) for key in ("rows", "batches", "files", "bytes")))
     console.print(tables)
     console.rule("[bold]what was turned away, and why")
-    turned = Table("stage", "reason", "page", Column("detail", overflow="ellipsis", no_wrap=True), box=None)
+    fixed = [Column(name, no_wrap=True) for name in ("stage", "reason", "page")]
+    turned = Table(*fixed, Column("detail", no_wrap=True, overflow="ellipsis", ratio=1), box=None, expand=True)
     for row in result["rejects"]:
         page = (row["url"] or "").removeprefix(result["site"])
         turned.add_row(row["stage"], row["reason"], escape(page), escape(row["detail"] or ""))

@@ -199,7 +199,7 @@ def _run_ray(job: Job, parts: Sequence[Part], address: str | None) -> Iterator[D
         batch_size=1,  # a row is a part
         batch_format="pyarrow",
         zero_copy_batch=True,
-        compute=ray.data.ActorPoolStrategy(size=job.resources.workers),
+        compute=ray.data.ActorPoolStrategy(size=min(job.resources.workers, len(blocks))),
         num_cpus=job.resources.cpus,
         num_gpus=job.resources.gpus or None,
     )

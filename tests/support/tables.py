@@ -6,9 +6,10 @@ from typing import Any
 from catalog.home import Home
 from catalog.schema import TABLES
 
-# what depends on when the site was crawled, not on what it says
+# what depends on when the site was crawled, and on which of several links came first, not on what the site says
 MOMENT = {
     "batch_id",
+    "referrer",
     "fetched_at",
     "warc_path",
     "warc_offset",
