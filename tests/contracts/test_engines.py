@@ -154,7 +154,7 @@ def test_fractions_of_gpus_are_scheduled(tmp_path: Path, ray_session: None) -> N
     [
         (
             Resources(gpus=4),
-            r"worker\(s\) of 4 GPU each need 4 GPU, the cluster has 2 on 1 node\(s\); set resources\.extract\.gpus to 2",
+            r"of 4 GPU each need 4 GPU, the cluster has 2 on 1 node\(s\); set resources\.extract\.gpus to 2",
         ),
         (Resources(gpus=1, workers=3), r"set resources\.extract\.workers to 2"),
         (Resources(cpus=1, workers=3), r"the cluster has 2 on 1 node\(s\); set resources\.extract\.workers to 2"),

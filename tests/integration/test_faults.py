@@ -55,7 +55,7 @@ def test_killed_anywhere_a_resumed_driver_loses_and_doubles_nothing(
     last = 2
     finished: dict[str, tuple[int, int]] = {}
     for moment in moments(names, KILLS):
-        while not one_life(root, range(last), moment, trace):
+        while not one_life(root, range(max(0, last - 3), last), moment, trace):  # those before have been published
             last += 1  # it came to its end: give it new work to die of
             lives += 1
             assert lives < 4 * KILLS + 20, f"'{moment}' is never reached"
