@@ -23,7 +23,8 @@ log = logging.getLogger("headrace")
 
 def run_embed(home: "Home", config: Config) -> StageReport:
     """Give every picture and document that has none its features: one extract batch in, one batch out."""
-    clip, text = _fetched(_weights(config, "clip")), _fetched(_weights(config, "text"))  # the recipe asks if they are here
+    # fetched first: the recipe, and so the to-do list, asks whether they are here
+    clip, text = _fetched(_weights(config, "clip")), _fetched(_weights(config, "text"))
     batches = home.todo(EMBED, config)
     if not batches:
         return StageReport("embed")  # before torch is loaded, which takes seconds
