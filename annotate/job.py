@@ -87,4 +87,5 @@ ANNOTATE = Stage(
     result_version=1,
     settings=_settings,
     run=run_annotate,
+    traces={"annotations": "subject_id"},
 )

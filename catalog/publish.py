@@ -93,7 +93,7 @@ class Publisher:
     def run(self, plans: Iterable[Plan], make_worker: Callable[[], Worker], resources: Resources) -> StageReport:
         """Run every plan's missing parts and commit each batch when its last part is done."""
         started = time.monotonic()
-        writer = ShardWriter(self._home.warehouse, self._stage.tables)
+        writer = ShardWriter(self._home.warehouse, self._stage.tables, dict(self._stage.traces))
         job = flow.Job(self._stage.name, make_worker, writer, resources)
         settings = self._config.catalog
         with progress.bar(self._stage.name) as bar:
@@ -111,6 +111,7 @@ class Publisher:
             batch_id = ids.batch_id(self._stage.name, self._recipe, [item.batch.batch_id for item in plan.inputs])
             if batch_id in self._home.ledger.refresh().published:
                 continue
+            self._check_rows(plan)
             opened = self._open[batch_id] = _Open(plan, batch_id)
             find = find_done(self._home.warehouse, batch_id)
             missing = []
@@ -124,6 +125,14 @@ class Publisher:
             opened.cut = True
             yield from missing
             self._commit_whole()
+
+    def _check_rows(self, plan: Plan) -> None:
+        """Hold the planner to it that every input row is worked on, reused or skipped (others may be added)."""
+        if not self._stage.joins:
+            due = sum(item.num_in - item.num_reused - item.num_skipped for item in plan.inputs)
+            assert plan.rows.num_rows >= due, (
+                f"{self._stage.name}: {due} rows came in, {plan.rows.num_rows} are planned"
+            )
 
     def _commit_whole(self) -> None:
         for opened in [item for item in self._open.values() if item.whole]:

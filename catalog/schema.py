@@ -39,6 +39,7 @@ class Reason(StrEnum):
     EXTRACTOR_FAILED = "extractor_failed"
     TOO_SHORT = "too_short"
     LOW_QUALITY = "low_quality"
+    SAME_TEXT = "same_text"
     WRONG_LANGUAGE = "wrong_language"
     # embed, transcribe, annotate
     DECODE_ERROR = "decode_error"

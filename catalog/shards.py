@@ -8,7 +8,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -57,6 +57,7 @@ class ShardWriter:
 
     warehouse: str
     tables: tuple[str, ...]
+    traces: Mapping[str, str] = field(default_factory=dict)  # Stage.traces
 
     def run(self, part: Part, work: Worker) -> DonePart:
         """Work on a part and write its shards, `rejects` last."""
@@ -74,6 +75,24 @@ class ShardWriter:
             assert len(set(rejected)) == len(rejected), "a record was rejected twice"
             odd = set(outputs["rejects"]["reason"].to_pylist()) - set(Reason)
             assert not odd, f"rejects give reasons that are none of ours: {sorted(map(str, odd))}"
+        if self.traces:
+            self._check_traces(part, outputs)
+
+    def _check_traces(self, part: Part, outputs: Mapping[str, pa.Table]) -> None:
+        """Hold the worker to it that no row vanishes: each is named by an output row or rejected, and not both."""
+        named = {
+            one for table, column in self.traces.items() if table in outputs for one in _ids(outputs[table], column)
+        }
+        rejected = _ids(outputs["rejects"], "record_id") if "rejects" in outputs else set()
+        came = _ids(part.rows, part.key.row_id)
+        lost = came - named - rejected
+        assert not lost, f"{len(lost)} rows of part {part.key.index} vanished, such as {min(lost)}"
+        assert not named - came, f"output names rows that did not come in, such as {min(named - came)}"
+        assert not named & rejected, f"rows both rejected and processed, such as {min(named & rejected)}"
+
+
+def _ids(rows: pa.Table, column: str) -> set[str]:
+    return set(rows[column].to_pylist())
 
 
 def cut(batch_id: str, rows: pa.Table, row_id: str, part_rows: int) -> Iterator[Part]:

@@ -26,6 +26,7 @@ class Stage:
     settings: Callable[["Config"], Mapping[str, object]]  # only those that change results
     run: Callable[["Home", "Config"], "StageReport"]
     waits_for: tuple[str, ...] = ()  # siblings that must have published for an input batch before it is to do
+    traces: Mapping[str, str] = field(default_factory=dict)  # output table → its column that names the input row
     joins: bool = False  # consumes many input batches at once
     alone: bool = False  # gives way if another batch of its own was published since it planned
     forever: bool = False  # what it consumed stays consumed whatever the settings

@@ -39,8 +39,10 @@ def extract_batch(pages: pa.Table, read: Read, parse: Parse, respect_rights: boo
             elif sniffed.kind in DOCUMENT_KINDS:
                 document = parse(payload, sniffed.kind, row)
                 # Two payloads of one URL may hold the same text: one document, with the later fetch's facts.
-                key = document["document_id"]
-                documents[key] = max(document, documents.get(key, document), key=_age)
+                other = documents.get(document["document_id"])
+                documents[document["document_id"]] = document if other is None else max(document, other, key=_age)
+                if other is not None:
+                    rejected.append(_same_text(min(document, other, key=_age)))
             else:
                 declared = row["content_type"] or "nothing"
                 raise Rejected(Reason.WRONG_TYPE, f"{sniffed.content_type} (declared: {declared})")
@@ -77,6 +79,11 @@ def _media_row(row: Mapping[str, Any], kind: str, content_type: str, num_bytes: 
     same = ("page_id", "url", "fetched_at", "licence", "rights", *LOCATOR)
     found = {"media_id": row["payload_sha256"], "kind": kind, "content_type": content_type, "num_bytes": num_bytes}
     return found | {name: row[name] for name in same}
+
+
+def _same_text(document: Mapping[str, Any]) -> dict[str, str | None]:
+    detail = "a later fetch of this URL brought the same text in another payload"
+    return {"record_id": document["page_id"], "url": document["url"], "reason": Reason.SAME_TEXT, "detail": detail}
 
 
 def _age(document: Mapping[str, Any]) -> tuple[Any, str]:

@@ -54,4 +54,5 @@ EXTRACT = Stage(
     result_version=1,
     settings=_settings,
     run=run_extract,
+    traces={"documents": "page_id", "media": "page_id"},
 )

@@ -35,4 +35,5 @@ FUSE = Stage(
     result_version=1,
     settings=lambda config: config.section(MultimodalSettings).fuse.model_dump(mode="json"),
     run=run_fuse,
+    traces={"examples": "document_id"},
 )

@@ -99,6 +99,7 @@ EMBED = Stage(
     result_version=1,
     settings=embed_settings,
     run=run_embed,
+    traces={"image_features": "media_id", "text_features": "document_id"},
 )
 TRANSCRIBE = Stage(
     name="transcribe",
@@ -107,4 +108,5 @@ TRANSCRIBE = Stage(
     result_version=1,
     settings=transcribe_settings,
     run=run_transcribe,
+    traces={"transcripts": "media_id"},
 )

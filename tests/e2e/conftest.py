@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tables import contents
 
 from catalog import demo, flow, models
 from catalog.home import Home
@@ -19,6 +20,7 @@ class Ran:
 
     result: dict[str, Any]
     config: Config
+    tables: dict[str, list[str]]  # as they were when the demo ended
 
     @property
     def home(self) -> Home:
@@ -31,7 +33,8 @@ class Ran:
 
 def run_demo(root: Path, engine: str) -> Ran:
     result = demo.run(root, engine)
-    return Ran(result, demo.configuration(root, result["site"], engine))
+    config = demo.configuration(root, result["site"], engine)
+    return Ran(result, config, contents(Home.open(config.catalog)))
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from tables import contents
 
 from catalog import demo, doctor, export, models, run, search, status, why
 from catalog.home import Home
@@ -125,7 +124,7 @@ def test_the_doctor_finds_nothing(local) -> None:
 
 
 def test_both_engines_give_the_same_rows(local, on_ray) -> None:
-    here, there = contents(local.home), contents(on_ray.home)
+    here, there = local.tables, on_ray.tables
     assert {table: len(rows) for table, rows in here.items()} == {table: len(rows) for table, rows in there.items()}
     for table in here:
         assert here[table] == there[table], table

@@ -152,9 +152,12 @@ def run_crawl(home: Home, config: Config) -> StageReport:
     return StageReport("crawl")
 
 
+PAGE_TRACES = {"documents": "page_id", "media": "page_id"}
 CRAWL = Stage("crawl", (), ("pages",), 1, lambda _: {}, run_crawl)
-EXTRACT = Stage("extract", ("crawl",), ("documents", "media"), 1, _flavour, run_extract)
-EMBED = Stage("embed", ("extract",), ("text_features",), 1, lambda _: {}, run_embed)
+EXTRACT = Stage("extract", ("crawl",), ("documents", "media"), 1, _flavour, run_extract, traces=PAGE_TRACES)
+EMBED = Stage(
+    "embed", ("extract",), ("text_features",), 1, lambda _: {}, run_embed, traces={"text_features": "document_id"}
+)
 FUSE = Stage("fuse", ("extract",), ("examples",), 1, lambda _: {}, run_fuse, waits_for=("embed",), joins=True)
 STAGES = {stage.name: stage for stage in (CRAWL, EXTRACT, EMBED, FUSE)}
 

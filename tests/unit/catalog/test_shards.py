@@ -152,3 +152,31 @@ def test_conform_overrides_a_batch_id_and_fills_absent_columns_with_nulls() -> N
 def test_reasons_are_counted() -> None:
     rows = [{"record_id": str(k), "reason": reason} for k, reason in enumerate(["timeout", "trap", "timeout"])]
     assert reason_counts(conform("rejects", schema.rejects("crawl", rows), "b")) == {"timeout": 2, "trap": 1}
+
+
+@pytest.mark.parametrize(
+    ("named", "rejected", "message"),
+    [
+        (["a", "b"], ["c"], None),
+        (["a"], ["c"], "1 rows of part 0 vanished, such as b"),
+        (["a", "b", "z"], ["c"], "did not come in, such as z"),
+        (["a", "b"], ["b", "c"], "both rejected and processed, such as b"),
+    ],
+)
+def test_a_worker_that_loses_a_row_is_caught(
+    tmp_path: Path, named: list[str], rejected: list[str], message: str | None
+) -> None:
+    rows = pa.table({"page_id": ["a", "b", "c"]})
+    part = next(iter(cut("b1", rows, "page_id", 10)))
+    documents = [{"document_id": "d" + name, "page_id": name} for name in named]
+    refused = [{"record_id": name, "reason": schema.Reason.EMPTY_TEXT.value} for name in rejected]
+    outputs = {
+        "documents": pa.Table.from_pylist(documents, schema=schema.body("documents")),
+        "rejects": schema.rejects("extract", refused),
+    }
+    writer = ShardWriter(str(tmp_path), ("documents",), {"documents": "page_id"})
+    if message is None:
+        assert writer.run(part, lambda _: outputs).rows == {"documents": 2}
+        return
+    with pytest.raises(AssertionError, match=message):
+        writer.run(part, lambda _: outputs)

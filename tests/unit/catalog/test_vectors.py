@@ -23,7 +23,9 @@ def home(tmp_path: Path) -> Home:
 
 
 def publish(home: Home, key: str, vectors: dict[str, list[float]], model: str = "m") -> None:
-    rows = [{"document_id": name, "vector": vector, "model": model, "revision": "1"} for name, vector in vectors.items()]
+    rows = [
+        {"document_id": name, "vector": vector, "model": model, "revision": "1"} for name, vector in vectors.items()
+    ]
     table = pa.Table.from_pylist(rows, schema=schema.body("text_features"))
     home.publish_origin(SOURCE, key, len(rows), {"text_features": table}, {})
 
