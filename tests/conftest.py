@@ -5,6 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples at every run, and no deadlines: a slow machine is no fault of the code.
+settings.register_profile("headrace", deadline=None, derandomize=True)
+settings.load_profile("headrace")
 
 REPO = Path(__file__).parent.parent
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported, which collecting the tests may do

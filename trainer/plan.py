@@ -17,7 +17,8 @@ def make_plan(
 ) -> pa.Table:
     """Order every fresh row (ids by kind) once per epoch among replayed older rows, drawn anew for each epoch.
 
-    The order is that of hashes of (seed, epoch, row): independent of the order given and of any library's generator.
+    The order is that of hashes of (seed, epoch, row), independent of the order given and of any library's generator;
+    replayed rows are spread evenly behind new ones, so a round that a step cap ends early has kept the mix.
     """
     kinds = {row: kind for kind, rows in fresh.items() for row in rows}
     pool = set(older) - kinds.keys()
@@ -25,7 +26,7 @@ def make_plan(
     rows = []
     for epoch in range(epochs):
         drawn = shuffled(pool, seed, "draw", str(epoch))[:count]
-        order = shuffled([*kinds, *drawn], seed, "order", str(epoch))
+        order = spread(shuffled(kinds, seed, "order", str(epoch)), shuffled(drawn, seed, "order", str(epoch)))
         rows += [{"epoch": epoch, "row_id": row, "kind": kinds.get(row, REPLAY)} for row in order]
     return pa.Table.from_pylist(rows, schema=PLAN)
 
@@ -35,6 +36,13 @@ def num_replayed(num_fresh: int, num_older: int, replay: ReplayArgs) -> int:
     if num_fresh == 0 or replay.fraction == 0:
         return 0
     return min(num_older, max(replay.minimum, math.ceil(num_fresh * replay.fraction)))
+
+
+def spread(fresh: list[str], replayed: list[str]) -> list[str]:
+    """Merge two orders so that every beginning holds both in proportion, a fresh row first."""
+    places = [(index / len(fresh), 0, row) for index, row in enumerate(fresh)]
+    places += [((index + 0.5) / len(replayed), 1, row) for index, row in enumerate(replayed)]
+    return [row for _, _, row in sorted(places)]
 
 
 def shuffled(rows: Iterable[str], *seed: str) -> list[str]:

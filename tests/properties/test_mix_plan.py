@@ -91,3 +91,14 @@ def test_kinds_other_than_new_are_kept_and_never_drawn_as_replay(new: list[str],
     plan = make_plan({"new": new, "feedback": feedback}, [*new, *feedback], replay_of(1.0), 1, "seed")
     kinds = {row["row_id"]: row["kind"] for row in plan.to_pylist()}
     assert kinds == dict.fromkeys(new, "new") | dict.fromkeys(feedback, "feedback")
+
+
+@given(IDS, IDS, st.floats(0.1, 3), st.integers(1, 60))
+def test_every_beginning_of_a_plan_keeps_the_mix(new: list[str], older: list[str], fraction: float, cut: int) -> None:
+    """A step cap may end a round anywhere: new rows are never left for last, and old ones are not left out."""
+    rows = make_plan({"new": new}, older, replay_of(fraction), 1, "seed").to_pylist()
+    beginning = rows[:cut]
+    fresh = sum(row["kind"] == "new" for row in beginning)
+    share = sum(row["kind"] == "new" for row in rows) / len(rows) if rows else 0
+    assert abs(fresh - share * len(beginning)) <= 1
+    assert not rows or rows[0]["kind"] == "new"
