@@ -10,8 +10,10 @@ from annotate.settings import Pattern
 from catalog.errors import ConfigError
 
 if TYPE_CHECKING:
-    from spacy.tokens import Doc, Span
+    from spacy.tokens import Doc, Span, Token
     from spacy.vocab import Vocab
+
+NEGATIONS = frozenset({"neg", "ng"})  # the label in spaCy's English and Chinese models, and in its German ones
 
 
 @dataclass(frozen=True, order=True)
@@ -46,13 +48,15 @@ class RelationFinder:
             self._patterns[vocab.strings[pattern.id]] = pattern
 
     def find(self, doc: "Doc", entities: "Sequence[Span]") -> list[Relation]:
-        """Return each related pair once per label, with the highest confidence, in order of the entities."""
+        """Return each related pair that no negation denies once per label, with the highest confidence, in order."""
         owner = {token.i: index for index, span in enumerate(entities) for token in span}
         best: dict[tuple[int, int, str], Relation] = {}
         for sentence in _sentences(doc, entities):
             for pattern, tokens in self._matches(sentence):
                 head, tail = (owner.get(sentence.start + tokens[_node(pattern, end)]) for end in ("head", "tail"))
                 if head is None or tail is None or head == tail or _apart(doc, entities[head], entities[tail]):
+                    continue
+                if any(_negated(doc[sentence.start + token]) for token in tokens):
                     continue
                 start, end = sentence.start_char, sentence.end_char
                 found = Relation(head, tail, pattern.relation, start, end, pattern.confidence)
@@ -93,6 +97,12 @@ def _entity_type(pattern: Pattern, name: str) -> str | None:
     """Return the one entity label that a node must have, or None where it may have several."""
     wanted = pattern.nodes[_node(pattern, name)].get("RIGHT_ATTRS", {}).get("ENT_TYPE")
     return wanted if isinstance(wanted, str) else None
+
+
+def _negated(token: "Token") -> bool:
+    """Tell whether a word carries a negation: not, never, or no longer."""
+    said = [*token.children, *(word for child in token.children if child.dep_ == "advmod" for word in child.children)]
+    return any(word.dep_ in NEGATIONS or "Neg" in word.morph.get("Polarity") for word in said)
 
 
 def _apart(doc: "Doc", one: "Span", other: "Span") -> bool:

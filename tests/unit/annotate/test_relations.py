@@ -46,6 +46,16 @@ def test_what_a_sentence_says_is_found(nlp: Language, text: str, expected: tuple
         "They visited Norway, Sweden and Denmark.",
         "He flew from Paris to Berlin.",
         "Frogs need water and light.",
+        "Carl Diaz never worked for Siemens.",
+        "Carl Diaz does not work for Siemens.",
+        "Carl Diaz no longer works for Siemens.",
+        "Carl Diaz is not a reporter for Reuters.",
+        "Carl Diaz, who never worked for Siemens, spoke.",
+        "Carl Diaz was not named director of Siemens.",
+        "Siemens did not hire Carl Diaz.",
+        "Geneva is not in France.",
+        "Our offices are in London, Washington and Tokyo.",
+        "Trains run to Boston, New York, Washington and Miami.",
     ],
 )
 def test_nothing_is_invented(nlp: Language, text: str) -> None:
