@@ -3,6 +3,7 @@
 import functools
 import http.server
 import json
+import shutil
 import sys
 import threading
 import time
@@ -175,12 +176,9 @@ def render(result: dict[str, Any], console: Console) -> None:
     _render_model(result["model"], console)
     console.rule("[bold]try next")
     root = result["root"]
-    for command in (
-        f"headrace status --root {root}",
-        f"headrace why {result['site']}private/next-issue.html --root {root}",
-        f'headrace search --text "青蛙" --root {root}',
-    ):
-        console.print(f"  {command}", highlight=False, soft_wrap=True)
+    program = "headrace" if shutil.which("headrace") else sys.argv[0]  # as `make demo` calls it: not on the PATH
+    for words in ("status", f"why {result['site']}private/next-issue.html", 'search --text "青蛙"'):
+        console.print(f"  {program} {words} --root {root}", highlight=False, soft_wrap=True)
     console.print(f"done in {result['seconds']} s; everything is in {root}", style="dim", highlight=False)
 
 

@@ -97,7 +97,7 @@ def test_the_summary_says_it_all(local) -> None:
     with console.file:
         demo.render(local.result, console)
     text = console.export_text()
-    for words in ("robots_denied", "decode_error", "red-apple", "perplexity", "headrace status"):
+    for words in ("robots_denied", "decode_error", "red-apple", "perplexity", "status --root"):
         assert words in text
     json.dumps(local.result, default=str)
 
