@@ -102,7 +102,7 @@ def _entity_type(pattern: Pattern, name: str) -> str | None:
 def _negated(token: "Token") -> bool:
     """Tell whether a word carries a negation: not, never, or no longer."""
     said = [*token.children, *(word for child in token.children if child.dep_ == "advmod" for word in child.children)]
-    return any(word.dep_ in NEGATIONS or "Neg" in word.morph.get("Polarity") for word in said)
+    return any(word.dep_ in NEGATIONS or "Neg" in word.morph.get("Polarity", []) for word in said)
 
 
 def _apart(doc: "Doc", one: "Span", other: "Span") -> bool:
