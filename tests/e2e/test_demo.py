@@ -10,6 +10,7 @@ from rich.console import Console
 
 from catalog import demo, doctor, export, models, run, search, status, why
 from catalog.home import Home
+from catalog.settings import Config
 
 pytestmark = pytest.mark.slow
 
@@ -141,9 +142,10 @@ def test_running_again_publishes_nothing_and_a_new_page_is_done_alone(local, sit
     (site / "README.md").unlink(missing_ok=True)
     (site / "index.html").touch()  # git gives all files of a checkout one age
     examples = local.home.view().read("examples").num_rows
+    shorter = Config(local.config.given | {"training_args": {**demo.TRAINING, "max_steps": 4}})
     with demo.serve(site) as url:
         assert url == local.site
-        reports = {report["stage"]: report for report in run.run(local.config)["stages"]}
+        reports = {report["stage"]: report for report in run.run(shorter)["stages"]}
     fetched = local.home.view().state.rows[seq:]
     crawl = [row for row in fetched if row.stage == "crawl"]
     pages = local.home.view().read("pages", ["url"], [row.batch_id for row in crawl])["url"].to_pylist()
@@ -159,5 +161,6 @@ def test_running_again_publishes_nothing_and_a_new_page_is_done_alone(local, sit
 
 def test_a_home_can_be_opened_by_root_alone(local) -> None:
     config = run.last_config(local.config.catalog.root)
-    assert config.given == local.config.given | {"root": str(local.config.catalog.root)}
+    assert config.given["data_sources"] == local.config.given["data_sources"]
+    assert config.catalog.root == local.config.catalog.root
     assert Home.open(config.catalog).view().seq >= 1
