@@ -42,7 +42,7 @@ bench: $(READY)  ## speed and the long form of the fault tests, minutes to hours
 	HEADRACE_TEST_KILLS=$(KILLS) $(BIN)/python -m pytest tests/integration/test_faults.py
 	$(BIN)/python -m benchmarks
 
-docs: $(READY)  ## run the code blocks of docs/ and README
+docs: $(READY)  ## run the code blocks of docs/reading.md
 	$(BIN)/python -m pytest tests/integration/test_docs_reading.py
 
 wheel: $(READY)  ## build the wheel

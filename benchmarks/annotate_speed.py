@@ -26,6 +26,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("texts", type=Path)
     parser.add_argument("--model", default="en_core_web_sm")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", action="store_true", help="print JSON")
     given = parser.parse_args(arguments)
     texts = _texts(json.loads(given.texts.read_text(encoding="utf-8")))
     weights = resolve("spacy", given.model)
@@ -40,10 +41,23 @@ def main(arguments: Sequence[str]) -> None:
     for _ in range(given.rounds):  # in turns, by processor time, so that a neighbour's load hits both alike
         bare.append(_seconds(lambda: list(nlp.pipe(texts))))
         ours.append(_seconds(lambda: annotate(subjects)))
-    ratio = statistics.median(one / other for one, other in zip(bare, ours, strict=True))
-    print(f"{len(texts)} texts, {sum(map(len, texts)) / len(texts):.0f} characters each, {given.rounds} rounds")
-    print(f"bare nlp.pipe  {len(texts) / statistics.median(bare):6.2f} docs/s")
-    print(f"annotate       {len(texts) / statistics.median(ours):6.2f} docs/s   ratio {ratio:.3f}")
+    result = {
+        "num_texts": len(texts),
+        "characters_per_text": sum(map(len, texts)) / len(texts),
+        "rounds": given.rounds,
+        "bare_docs_per_second": len(texts) / statistics.median(bare),
+        "annotate_docs_per_second": len(texts) / statistics.median(ours),
+        "ratio": statistics.median(one / other for one, other in zip(bare, ours, strict=True)),
+    }
+    print(json.dumps(result) if given.json else _table(result))
+
+
+def _table(result: dict[str, Any]) -> str:
+    return (
+        f"{result['num_texts']} texts, {result['characters_per_text']:.0f} characters each, {result['rounds']} rounds\n"
+        f"bare nlp.pipe  {result['bare_docs_per_second']:6.2f} docs/s\n"
+        f"annotate       {result['annotate_docs_per_second']:6.2f} docs/s   ratio {result['ratio']:.3f}"
+    )
 
 
 def _texts(given: Any) -> list[str]:
