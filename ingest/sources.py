@@ -11,7 +11,7 @@ import feedparser
 from fastwarc.warc import ArchiveIterator, WarcRecord
 from lxml import etree
 
-from catalog.errors import Corrupt
+from catalog.errors import ConfigError, Corrupt
 from catalog.schema import Reason
 from catalog.warc import MAX_HEADER_BYTES, parse_http
 from ingest.fetch import BadEncoding, Failure, Response, TooLarge, decode_body
@@ -111,11 +111,14 @@ def read_file(file: Path, max_bytes: int) -> Item:
 
 
 def warc_files(path: str) -> list[Path]:
-    """Return the local WARC files that a path, folder or glob names, in order."""
+    """Return the local WARC files that a path, folder or glob names, in order; raise ConfigError for a bad glob."""
     local = Path(path.removeprefix("file://")).expanduser().absolute()
     if local.is_dir():
         return sorted(file for file in local.rglob("*.warc*") if file.is_file())
-    return sorted(Path(local.anchor).glob(str(local.relative_to(local.anchor))))
+    try:
+        return sorted(Path(local.anchor).glob(str(local.relative_to(local.anchor))))
+    except ValueError as error:
+        raise ConfigError(f"data_sources: '{path}': {error}") from error
 
 
 def read_warc(file: Path, first: int, max_bytes: int) -> Iterator[Item]:
@@ -137,7 +140,7 @@ def read_warc(file: Path, first: int, max_bytes: int) -> Iterator[Item]:
 def _read_record(record: WarcRecord, headers: dict[str, str], file: Path, index: int, max_bytes: int) -> Item:
     raw = headers.get("warc-target-uri", "").strip("<>")
     url = canonical(raw)
-    date = record.record_date.timestamp()
+    date = record.record_date.timestamp() if record.record_date else None
 
     def item(content: Response | Failure, url: str = url or raw or file_url(str(file))) -> Item:
         typed = content_type_of(content, media=False) if isinstance(content, Response) else ""
@@ -197,20 +200,26 @@ def read_sitemap(response: Response, max_bytes: int) -> Listing:
 
 
 def _read_location(element: Any, base: str, listing: Listing) -> None:
-    tag, namespace = etree.QName(element).localname, etree.QName(element).namespace or ""
+    namespace, tag = _name(element)
     parent = element.getparent()
     if tag != "loc" or parent is None:
         return
     url = canonical(element.text or "", base)
     if url is None:
         return
-    within = etree.QName(parent).localname
+    within = _name(parent)[1]
     if within == "sitemap":
         listing.sitemaps.append(url)
     elif within == "image" or "image" in namespace:
         listing.media.append(url)
     elif within == "url":
         listing.pages.append(url)
+
+
+def _name(element: Any) -> tuple[str, str]:
+    """Return namespace and local name of an element; lxml's QName refuses names that its recovering parser lets in."""
+    namespace, _, tag = element.tag.rpartition("}")
+    return namespace.removeprefix("{"), tag
 
 
 def _gunzip(content: bytes, max_bytes: int) -> bytes:
@@ -226,7 +235,8 @@ def _gunzip(content: bytes, max_bytes: int) -> bytes:
 
 def read_feed(response: Response) -> Listing:
     """Read an RSS or Atom feed: its entries' pages and their enclosures; raise BadEncoding where it is none."""
-    parsed = feedparser.parse(response.body, response_headers={"content-location": response.url}, sanitize_html=False)
+    body = io.BytesIO(response.body)  # bytes alone would be taken for the name of a file first
+    parsed = feedparser.parse(body, response_headers={"content-location": response.url}, sanitize_html=False)
     if not parsed.get("version"):
         raise BadEncoding("not an RSS or Atom feed")
     listing = Listing()
