@@ -9,6 +9,12 @@ from w3lib.encoding import html_body_declared_encoding, http_content_type_encodi
 GUESS_BYTES = 64 << 10
 MIN_GUESSED = 64  # bytes under which a guess is a lottery
 MAX_BROKEN_SHARE = 0.02  # of a declared UTF-8 text that was cut or damaged in places
+# The encodings of the web (WHATWG Encoding Standard, 4.2) by their names in Python, which has codecs that are no
+# charsets (hex, idna, unicode_escape) and some that let lone surrogates through (utf-7).
+CHARSETS = re.compile(
+    r"ascii|utf-(8|16|32)(-[bl]e)?|iso8859-\d+|cp(866|874|932|949|950|125\d)|koi8-[rtu]|mac-(roman|cyrillic)|tis-620|hz"
+    r"|gb(k|2312|18030)|big5(hkscs)?|euc_(jp|kr)|iso2022_(jp|kr)|shift_jis"
+)
 BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 MAX_BINARY_SHARE = 0.02
 
@@ -41,7 +47,8 @@ def _declared(payload: bytes, content_type: str | None) -> str | None:
     header = http_content_type_encoding(content_type) if content_type else None
     name = header or html_body_declared_encoding(payload)
     resolved = resolve_encoding(name) if name else None  # browsers read gb2312 as gb18030, latin-1 as cp1252
-    return codecs.lookup(resolved).name if resolved else None
+    codec = codecs.lookup(resolved).name if resolved else ""
+    return codec if CHARSETS.fullmatch(codec) else None
 
 
 def is_binary(payload: bytes) -> bool:

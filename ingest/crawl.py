@@ -137,6 +137,12 @@ class Crawl:
         if not decision.allowed:
             self._reject(task, Failure(Reason.ROBOTS_DENIED, decision.rule), decision.rule)
             return
+        if robots.crawl_delay > self.network.max_retry_after:  # one page now, the next in a later run
+            if pace.down:
+                self.frontier.release(task.url)
+                return
+            pace.down = True
+            self.frontier.postpone(task.host, time.time() + min(robots.crawl_delay, MAX_RETRY_AFTER))
         await self._fetch(task, pace, decision.rule)
         self.progress.advance()
         if self.frontier.fresh - self._lanes.keys():
@@ -150,7 +156,7 @@ class Crawl:
         pace.down = pace.down or pace.failures >= MAX_FAILURES
         if isinstance(outcome, Failure):
             self._reject(task, outcome, rule)
-        elif outcome.status == 304:
+        elif outcome.status == 304 and _conditions(task):
             self.recorder.unchanged(task, now, task.etag, task.last_modified)
         elif 300 <= outcome.status < 400:
             self._redirected(task, outcome, rule)
@@ -283,7 +289,8 @@ class Crawl:
             status = outcome.status
             if status == 200:
                 robots = parse_robots(outcome.body, self.network.user_agent)
-                pace.delay = max(pace.delay, robots.crawl_delay)
+                if robots.crawl_delay <= self.network.max_retry_after:
+                    pace.delay = max(pace.delay, robots.crawl_delay)
                 pace.next_request = max(pace.next_request, time.monotonic() + pace.delay if pace.delay else 0.0)
                 return robots
             target = canonical(outcome.get("location"), url) if 300 <= status < 400 else None
@@ -307,14 +314,23 @@ def _conditions(task: Task) -> dict[str, str]:
 def _validator(response: Response, now: float) -> str | None:
     """Return Last-Modified where it is old enough to tell a later version from this one."""
     value = response.get("last-modified")
-    parsed = parsedate_tz(value) if value else None
-    return value if parsed and now - mktime_tz(parsed) > FRESH_SECONDS else None
+    date = _date(value)
+    return value if date is not None and now - date > FRESH_SECONDS else None
 
 
 def _retry_after(response: Response) -> float:
     """Return Retry-After in seconds, 0 where it is absent or no number or date."""
     value = response.get("retry-after").strip()
-    if value.isdigit():
+    if value.isdecimal():
         return float(value)
+    date = _date(value)
+    return max(date - time.time(), 0.0) if date is not None else 0.0
+
+
+def _date(value: str) -> float | None:
+    """Return an HTTP date in seconds since the epoch, or None where it is none."""
     parsed = parsedate_tz(value) if value else None
-    return max(mktime_tz(parsed) - time.time(), 0.0) if parsed else 0.0
+    try:
+        return float(mktime_tz(parsed)) if parsed else None
+    except (ValueError, OverflowError):  # a year that no calendar has
+        return None

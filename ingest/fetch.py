@@ -92,7 +92,8 @@ class _Zlib:
                     raise BadEncoding(str(error)) from error
                 self._wbits = -zlib.MAX_WBITS  # some servers send raw deflate under the name of zlib
                 self._inner = zlib.decompressobj(self._wbits)
-                output += self._inner.decompress(data, limit - len(output) + 1)
+                self._started = True
+                continue
             self._started = True
             data = self._inner.unconsumed_tail or self._inner.unused_data
         return bytes(output)

@@ -89,5 +89,5 @@ def is_ornament(url: str) -> bool:
 def _sizes(element: Element) -> Iterator[int]:
     for name in ("width", "height"):
         value = (element.get(name) or "").strip().removesuffix("px")
-        if value.isdigit():
+        if value.isdecimal():
             yield int(value)

@@ -29,6 +29,13 @@ def test_a_lying_or_unknown_charset_never_raises() -> None:
     assert decode_text(b"", None) == ""
 
 
+@pytest.mark.parametrize("name", ["hex", "rot13", "idna", "punycode", "undefined", "unicode_escape", "utf-7", "cp037"])
+def test_a_codec_of_python_s_own_is_no_charset_of_the_web(name: str) -> None:
+    text = decode_text(b"caf\xe9 \\ud800 +2AA-", f"text/html; charset={name}")
+    assert text.startswith("caf")
+    text.encode()  # no lone surrogates
+
+
 def test_binary_is_told_from_text() -> None:
     assert is_binary(bytes(range(256)))
     assert not is_binary(CHINESE.encode("gb18030"))

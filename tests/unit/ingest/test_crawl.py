@@ -2,6 +2,7 @@
 
 import gzip
 import socket
+import sqlite3
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
@@ -122,6 +123,26 @@ def test_crawl_delay_keeps_requests_apart(site: Site, crawler: Crawler) -> None:
     assert min(later - earlier for earlier, later in pairwise(times)) >= 0.15
 
 
+def test_a_crawl_delay_too_long_for_a_run_brings_one_page_a_run(site: Site, crawler: Crawler) -> None:
+    site.routes["/robots.txt"] = Answer(b"User-agent: *\nCrawl-delay: 61", headers={"Content-Type": "text/plain"})
+    site.page("/", "home", links=("/a",))
+    started = time.monotonic()
+    crawler.run(site.url)
+    crawler.run(site.url)
+    assert time.monotonic() - started < 10
+    assert set(crawler.pages()) == {f"{site.url}/"}
+    assert [path for _, path, _ in site.requests] == ["/robots.txt", "/"]
+    with sqlite3.connect(crawler.root / "frontier.db") as frontier:
+        (until,) = frontier.execute("SELECT not_before FROM hosts").fetchone()
+        frontier.execute("DELETE FROM hosts")
+    frontier.close()
+    assert 40 < until - time.time() <= 61
+    crawler.network["recrawl_after"] = 0
+    site.routes["/"] = Answer(b"", 404)
+    crawler.run({"url": site.url, "depth": 1})  # that time has passed
+    assert len(site.requests) == 4
+
+
 def test_redirects_lead_to_the_target_and_loops_end(site: Site, crawler: Crawler) -> None:
     site.page("/", "home", links=("/old", "/ring1", "/self", "/away", "/chain0"))
     site.page("/new", "moved here")
@@ -216,6 +237,9 @@ def test_hostile_answers_end_in_a_named_state_and_the_rest_proceeds(site: Site, 
     packed = {"Content-Type": "text/html", "Content-Encoding": "gzip"}
     site.routes["/bomb"] = Answer(gzip.compress(b"\0" * 5_000_000), headers=packed)
     site.routes["/badgzip"] = Answer(b"this is no gzip", headers=packed)
+    site.routes["/baddeflate"] = Answer(b"\xff\xff no deflate", headers=packed | {"Content-Encoding": "deflate"})
+    site.routes["/unasked"] = Answer(b"", 304)
+    site.routes["/when"] = Answer(b"", 429, {"Retry-After": "²"})
     site.routes["/large"] = Answer(b"z" * 300_000)
     site.routes["/zip"] = Answer(b"PK", headers={"Content-Type": "application/zip"})
     site.routes["/gone"] = Answer(b"", 410)
@@ -223,7 +247,9 @@ def test_hostile_answers_end_in_a_named_state_and_the_rest_proceeds(site: Site, 
     site.routes["/broken"] = Answer(b"", 500)
     names = [name for name in site.routes if name != "/"]
     site.page("/", "home", links=(*names, "/missing", "/fine"))
-    site.page("/fine", "fine")
+    html = '<p>fine</p><img src="/one.png" width="²">'
+    headers = {"Content-Type": "text/html; charset=hex", "Last-Modified": "Mon, 01 Jan 99999 00:00:00 GMT"}
+    site.routes["/fine"] = Answer(html.encode() + b"\xff", headers=headers)
     crawler.network |= {"timeout": 1.0, "max_bytes": "200kB"}
     started = time.monotonic()
     crawler.run(site.url)
@@ -232,8 +258,10 @@ def test_hostile_answers_end_in_a_named_state_and_the_rest_proceeds(site: Site, 
     reasons = {url.removeprefix(site.url): reason for url, (reason, _) in crawler.rejects().items()}
     assert reasons == {
         "/slow": "timeout", "/cut": "bad_response", "/endless": "too_large", "/reset": "bad_response",
-        "/bomb": "too_large", "/badgzip": "bad_response", "/large": "too_large", "/zip": "wrong_type",
+        "/bomb": "too_large", "/badgzip": "bad_response", "/baddeflate": "bad_response",
+        "/unasked": "bad_response", "/when": "client_error", "/large": "too_large", "/zip": "wrong_type",
         "/gone": "not_found", "/secret": "client_error", "/broken": "server_error", "/missing": "not_found",
+        "/one.png": "not_found",
     }  # fmt: skip
 
 
