@@ -25,6 +25,7 @@ from ingest.references import Element
 from ingest.settings import CleaningRules, ExtractSettings
 
 SEPARATOR = "\n\n"
+MAX_UNDECODED = 0.1  # share of U+FFFD above which a text is noise
 HEAVY = ("style", "svg", "template", "canvas")
 MARKUP = re.compile(
     r"</(?:p|div|span|a|b|i|em|strong|li|td|h[1-6]|html|body|font|blockquote)\s*>|<(?:br|p|hr)\s*/?>", re.IGNORECASE
@@ -86,6 +87,11 @@ def read_document(
     composed = compose(content.kept, rules)
     if not composed.text:
         raise Rejected(Reason.EMPTY_TEXT, "no text and no titled media in the page")
+    undecoded = composed.text.count("\ufffd")
+    if undecoded > MAX_UNDECODED * len(composed.text):
+        declared = row.get("content_type") or "nothing"
+        detail = f"{undecoded} of {len(composed.text)} characters cannot be decoded (declared: {declared})"
+        raise Rejected(Reason.DECODE_ERROR, detail)
     return _row(content, composed, row, rules, wanted)
 
 

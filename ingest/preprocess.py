@@ -139,7 +139,8 @@ def _record(line: bytes, number: int, where: str, fetched_at: datetime) -> Item:
     if name is None:
         detail = f"line {number}: none of the fields {', '.join(TEXT_FIELDS)} holds text"
         return Item(where, b"", "", problem=Rejected(Reason.EMPTY_TEXT, detail))
-    url = fields.get("url") if isinstance(fields.get("url"), str) else where
+    url = fields.get("url") if isinstance(fields.get("url"), str) else ""
+    url = str(url).encode("utf-8", "replace").decode()  # JSON can spell lone surrogates
     kind = "text/html" if name == "html" else "text/plain"
     return Item(url or where, fields[name].encode("utf-8", "replace"), f"{kind}; charset=utf-8", fetched_at)
 

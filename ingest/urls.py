@@ -1,6 +1,7 @@
 """URLs by the WHATWG standard: one parser (ada-url) decides what a host is, everywhere."""
 
 import mimetypes
+import re
 from collections import Counter
 
 import ada_url
@@ -13,6 +14,7 @@ for suffix, media_type in {
 }.items():  # fmt: skip
     TYPES.add_type(media_type, suffix)
 
+NO_TEXT = re.compile("[\udc80-\udcff]")  # bytes of a file name that are no UTF-8 (PEP 383)
 MAX_LENGTH = 2048
 MAX_SEGMENTS = 20
 MAX_REPEATS = 3
@@ -62,7 +64,8 @@ def path_and_query(url: str) -> str:
 def file_url(path: str) -> str:
     """Return the file URL of an absolute POSIX path."""
     parsed = ada_url.URL("file:///")
-    parsed.pathname = path.replace("%", "%25").replace("?", "%3F").replace("#", "%23")
+    plain = path.replace("%", "%25").replace("?", "%3F").replace("#", "%23")
+    parsed.pathname = NO_TEXT.sub(lambda match: f"%{ord(match[0]) - 0xDC00:02X}", plain)
     return str(parsed.href)
 
 

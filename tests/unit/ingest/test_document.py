@@ -148,13 +148,19 @@ def test_the_page_s_own_picture_stands_in_where_its_content_has_none() -> None:
         (ARTICLE, {"min_quality": 1.0}, Reason.LOW_QUALITY),
         (ARTICLE, {"max_html_bytes": 100}, Reason.TOO_LARGE),
         (ARTICLE, {"max_elements": 5}, Reason.TOO_LARGE),
+        (b"<meta charset=gbk>" + PARAGRAPH.encode().replace(b"e", b"\xff"), {}, Reason.DECODE_ERROR),
     ],
 )
-def test_what_is_turned_away_has_a_reason(payload: str, wanted: dict[str, Any], reason: Reason) -> None:
+def test_what_is_turned_away_has_a_reason(payload: bytes | str, wanted: dict[str, Any], reason: Reason) -> None:
     with pytest.raises(Rejected) as caught:
         read(payload, **wanted)
     assert caught.value.reason == reason
     assert caught.value.detail
+
+
+def test_a_page_with_a_few_broken_bytes_is_kept() -> None:
+    damaged = f"<html><head><meta charset=utf-8></head><body><p>{PARAGRAPH}</p></body></html>".encode()
+    assert read(damaged.replace(b"three", b"thr\xffe"))["text"] == PARAGRAPH.replace("three", "thr\ufffde")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import gzip
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -159,3 +160,13 @@ def test_an_overlong_line_costs_only_itself(tmp_path: Path) -> None:
         (b"", "too_large"),
         (b"short", None),
     ]
+
+
+def test_names_and_addresses_that_are_no_text_are_read_all_the_same(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / os.fsdecode(b"caf\xe9.html")).write_text(PAGE)
+    record = '{"text": "A record whose address is \\ud800 no text.", "url": "https://e.org/\\ud800"}'
+    (folder / "records.jsonl").write_text(record)
+    assert preprocess(folder, tmp_path / "out", Config({}), True, False)["tables"] == {"documents": 2, "rejects": 0}
+    assert set(rows(tmp_path / "out", "documents")) == {"caf%E9.html", "?"}

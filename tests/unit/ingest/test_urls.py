@@ -69,6 +69,7 @@ def test_ordinary_urls_are_no_traps() -> None:
 
 
 def test_file_urls_and_types() -> None:
+    assert file_url("/tmp/caf\udce9 100%.html") == "file:///tmp/caf%E9%20100%25.html"  # a name that is no UTF-8
     assert file_url("/a b/c?d#e%20.md") == "file:///a%20b/c%3Fd%23e%2520.md"
     assert type_by_name("file:///a/b.md") == "text/markdown"
     assert type_by_name("http://h/x.WEBP?v=2") == "image/webp"
