@@ -44,8 +44,10 @@ def decode_audio(payload: bytes, max_seconds: float = 3600.0) -> NDArray[np.floa
             if not container.streams.audio:
                 return Reject(Reason.UNSUPPORTED_FORMAT, f"the {demuxer} container holds no audio stream")
             return _read(container, max_seconds)
-    except (av.error.FFmpegError, ValueError) as error:
-        return Reject(Reason.DECODE_ERROR, f"{demuxer}: {type(error).__name__}: {error}")
+    except av.error.FFmpegError as error:
+        return Reject(Reason.DECODE_ERROR, f"{demuxer}: {error.strerror}")
+    except ValueError as error:
+        return Reject(Reason.DECODE_ERROR, f"{demuxer}: {error}")
 
 
 def _read(container: av.container.InputContainer, max_seconds: float) -> NDArray[np.float32] | Reject:

@@ -19,6 +19,7 @@ from catalog.settings import Config
 from multimodal import hub
 from multimodal.decode import Picture, Reject, decode_image
 
+MAX_RATIO = 32  # of a picture's sides
 DEFAULT_PROMPT = "a photo of a {}"
 
 
@@ -40,7 +41,7 @@ class ClipEncoder:
 
     def prepare(self, image: Picture) -> torch.Tensor:
         """Resize and normalise an RGB picture as the model's configuration declares: float32 [3, H, W]."""
-        tensor: torch.Tensor = self._preprocess(image)
+        tensor: torch.Tensor = self._preprocess(middle_of_strip(image))
         return tensor
 
     @torch.inference_mode()
@@ -67,6 +68,20 @@ class ClipEncoder:
         logits = (vectors @ labels.T).astype(np.float64) * float(self._network.logit_scale.detach().exp())
         odds = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(odds / odds.sum(axis=1, keepdims=True))
+
+
+def middle_of_strip(image: Picture) -> Picture:
+    """Cut a picture over 32 times longer than wide to its middle, 32 times as long as wide; return others as they are.
+
+    Resizing by the longest side would leave it no pixel of width, by the shortest gigabytes of length.
+    """
+    width, height = image.size
+    long, short = max(width, height), min(width, height)
+    cut = max(0, long - MAX_RATIO * short)
+    if not cut:
+        return image
+    first, last = cut // 2, cut // 2 + MAX_RATIO * short
+    return image.crop((first, 0, last, height) if width > height else (0, first, width, last))
 
 
 class SentenceEncoder:

@@ -68,11 +68,12 @@ class Transcriber:
             return Transcript(None, None, [])
         windows = join_spans(spans, len(samples) / SAMPLE_RATE)
         heard = self._recognise(samples, windows, self._settings.language, self._settings.beam_size)
+        language, probability = heard.language, heard.language_probability  # a second try is told it, and hears none
         if is_doubtful(heard.segments) and self._settings.beam_size < RETRY_BEAM:
-            again = self._recognise(samples, windows, heard.language, RETRY_BEAM)
+            again = self._recognise(samples, windows, language, RETRY_BEAM)
             heard = max(heard, again, key=lambda item: mean_logprob(item.segments))
         spoken = [row for row in heard.segments if row["text"].strip() and overlaps(row, spans)]
-        return Transcript(heard.language, heard.language_probability, spoken)
+        return Transcript(language, probability, spoken)
 
 
 def join_spans(spans: Sequence[Span], duration: float) -> list[Span]:

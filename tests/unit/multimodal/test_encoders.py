@@ -22,6 +22,7 @@ from multimodal.encoders import (
     load_clip_search,
     load_sentences,
     load_text_search,
+    middle_of_strip,
 )
 
 
@@ -55,6 +56,15 @@ def test_the_declared_preprocessing_pads_wide_pictures_with_white(clip: ClipEnco
     assert wide.shape == (3, 64, 64)
     assert wide[:, 0, 32].min() > wide[:, 32, 32].max()  # above the black band there is white
     assert torch.equal(wide[:, 32, 0], wide[:, 32, 32])  # nothing was cropped away to make it square
+
+
+@pytest.mark.parametrize("size", [(1, 5000), (5000, 1), (3, 400_000)])
+def test_a_strip_costs_neither_the_batch_nor_much_memory(clip: ClipEncoder, size: tuple[int, int]) -> None:
+    assert clip.prepare(Image.new("RGB", size, "red")).shape == (3, 64, 64)
+    strip = middle_of_strip(Image.linear_gradient("L").resize(size))
+    assert max(strip.size) == 32 * min(strip.size)
+    whole = Image.new("RGB", (320, 10))
+    assert middle_of_strip(whole) is whole
 
 
 def test_probabilities_sum_to_one_and_follow_the_cosines(clip: ClipEncoder, site: Path) -> None:

@@ -149,12 +149,13 @@ class Scripted:
     def __call__(self, samples: object, windows: object, language: str | None, beam_size: int) -> Transcript:
         self.beams.append(beam_size)
         said = row(0, 30, -2.0 if beam_size == 1 else -0.1) | {"text": f" beam {beam_size}", "words": []}
-        return Transcript("en", None, [said])
+        return Transcript("en", 0.7 if language is None else None, [said])
 
 
 def test_a_doubtful_recording_is_heard_again_with_a_beam(frogs: NDArray[np.float32]) -> None:
     recogniser = Scripted()
-    assert Transcriber(recogniser, TranscribeSettings())(frogs).text == "beam 5"
+    heard = Transcriber(recogniser, TranscribeSettings())(frogs)
+    assert (heard.text, heard.language, heard.language_probability) == ("beam 5", "en", 0.7)
     assert recogniser.beams == [1, 5]
 
 
