@@ -159,8 +159,7 @@ def _converted(gguf: Path, revision: str) -> Path:
         raise ModelUnavailable(
             f"{gguf}: not a model; set models.lm to a folder with config.json, a .gguf file or a name"
         )
-    revision = revision if not revision.startswith("local:") else _fingerprint(gguf)
-    folder = models.cache_dir() / f"lm-{gguf.stem}-{revision}"
+    folder = models.cache_dir() / f"lm-{gguf.stem}-{revision.removeprefix('local:')}"
     if not folder.is_dir():
         log.info("train: converting %s to safetensors, once", gguf.name)
         publish_folder(folder, lambda aside: _convert(gguf, aside))
@@ -186,10 +185,3 @@ def _convert(gguf: Path, folder: Path) -> None:
         del model.config.quantization_config
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-
-
-def _fingerprint(path: Path) -> str:
-    import hashlib
-
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
