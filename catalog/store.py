@@ -130,6 +130,9 @@ class Store:
             table.maintenance.expire_snapshots().by_ids(old).commit()
         except CommitFailedException:
             return  # another writer came between; the next commit expires them
+        except OperationalError as error:
+            if not any(reason in str(error.orig) for reason in OTHERS):
+                raise  # else: as above; what was committed before must not be tried again
 
     def plan(self, table: Table, batches: Sequence[str] | None) -> list[str]:
         """Return the URLs of the table's data files that may hold rows of these batches (all: None)."""

@@ -7,11 +7,13 @@ import drivers
 import pyarrow as pa
 import pytest
 from pyiceberg.exceptions import CommitFailedException
+from pyiceberg.table.update.snapshot import ExpireSnapshots
 from sqlalchemy.exc import OperationalError
 
 from catalog import schema, store
 from catalog.errors import CommitConflict, InputError
 from catalog.home import Home
+from catalog.ledger import Row, now
 from catalog.schema import TABLES
 from catalog.settings import CatalogSettings
 from catalog.shards import PartKey, conform, write_part
@@ -66,6 +68,17 @@ def test_snapshots_expire_while_older_handles_still_read(home: Home) -> None:
     assert len(home.store.load("pages").snapshots()) <= MOST_SNAPSHOTS
     assert old.scan().to_arrow()["page_id"].to_pylist() == ["first"]
     assert ids_of(home) == sorted(["first", *(f"p{k:03d}" for k in range(MOST_SNAPSHOTS + 12))])
+
+
+def test_what_was_committed_counts_even_if_expiring_meets_a_lock(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    def locked(self: ExpireSnapshots) -> None:
+        raise OperationalError("UPDATE", {}, Exception("database is locked"))
+
+    monkeypatch.setattr(ExpireSnapshots, "commit", locked)
+    for number in range(MOST_SNAPSHOTS + 2):
+        row = Row(seq=0, kind="tag", stage="", time=now(), name=f"t{number}")
+        assert [one.name for one in home.ledger.append(lambda _, row=row: [row])] == [row.name]
+    assert home.ledger.refresh().last_seq == MOST_SNAPSHOTS + 2
 
 
 def test_plans_of_many_batches_are_pruned_in_chunks(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
