@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from catalog import files, sql
+from catalog.errors import Corrupt
 from catalog.home import Home, View
 from catalog.keys import KeyIndex
 from catalog.ledger import State
@@ -166,6 +167,8 @@ def key_index(home: Home, view: View, damaged: set[str]) -> Finding:
                 aside.refresh(table, urls)
             aside.close()
             wrong = _different(path, Path(folder) / "keys.db")
+    except Corrupt as error:
+        return Finding("key index", False, str(error).removesuffix("; run headrace doctor --repair"))
     except sqlite3.DatabaseError as error:
         return Finding("key index", False, f"{path}: {error}")
     problems = [f"{_below(home, url)} is indexed wrongly" for url in wrong]

@@ -128,7 +128,12 @@ def versions(root: Path, examples: Iterable[str], rounds: Mapping[str, Any]) -> 
     current = promoted.read_text(encoding="utf-8").strip() if promoted.is_file() else None
     found = []
     for path in folders.glob("*/manifest.json"):
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise Corrupt(
+                f"{path}: is no manifest: {error}; restore it from the repository in {root / 'models'}"
+            ) from error
         times = trained.get(path.parent.name, 0)
         if times or manifest.get("round") in rounds:
             name = manifest["version"]
@@ -142,9 +147,10 @@ def _trained(folders: Path, examples: Sequence[str]) -> dict[str, int]:
     plans = sorted(str(path) for path in folders.glob("*/plan.parquet"))
     if not plans or not examples:
         return {}
+    query = "SELECT filename, count(*) FROM read_parquet(?, filename = true) WHERE list_contains(?, row_id) GROUP BY 1"
     with duckdb.connect() as db:
-        rows = db.execute(
-            "SELECT filename, count(*) FROM read_parquet(?, filename = true) WHERE list_contains(?, row_id) GROUP BY 1",
-            [plans, list(examples)],
-        ).fetchall()
+        try:
+            rows = db.execute(query, [plans, list(examples)]).fetchall()
+        except duckdb.Error as error:
+            raise Corrupt(f"{folders}: a plan cannot be read: {str(error).splitlines()[0]}") from error
     return {Path(name).parent.name: int(count) for name, count in rows}

@@ -112,6 +112,8 @@ def _pieces(view: View, where: str | None) -> Iterator[pa.Table]:
             for batch in db.sql(text).to_arrow_reader(FETCH_ROWS):
                 yield pa.Table.from_batches([batch]).cast(TABLES["examples"])
         except (duckdb.Error, InputError) as error:
+            if where is None:
+                raise Corrupt(f"table examples: {error}; run headrace doctor") from error
             said = sql.explain(error) if isinstance(error, duckdb.Error) else str(error)
             raise InputError(f"--where {where!r}: {said}") from error
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from catalog import files
+from catalog.errors import Corrupt
 from catalog.schema import KEYS, TABLES
 
 LAYOUT = (
@@ -27,10 +28,12 @@ class KeyIndex:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
         self._db = sqlite3.connect(path, timeout=60, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        with self._transaction("IMMEDIATE"):
-            self._lay_out()
+        with self._sound():
+            self._db.execute("PRAGMA journal_mode=WAL")
+            with self._transaction("IMMEDIATE"):
+                self._lay_out()
 
     def close(self) -> None:
         """Release the database."""
@@ -52,16 +55,27 @@ class KeyIndex:
         try:
             yield
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # on a full disk SQLite has rolled back already
+                self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
 
+    @contextmanager
+    def _sound(self) -> Iterator[None]:
+        """Raise Corrupt where the index's own file is damaged; it can be built anew."""
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorname.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+                raise Corrupt(f"{self._path}: {error}; run headrace doctor --repair") from error
+            raise
+
     def refresh(self, table: str, urls: Iterable[str]) -> None:
-        """Hold exactly these files of a table: add the new, drop the gone."""
+        """Hold exactly these files of a table: add the new, drop the gone; raise Corrupt if one cannot be read."""
         wanted = set(urls)
-        if wanted == set(self._held(table)):
+        if wanted == self.held(table):
             return
-        with self._transaction("IMMEDIATE"):
+        with self._sound(), self._transaction("IMMEDIATE"):
             held = self._held(table)
             for url in wanted - held.keys():
                 self._add(table, url)
@@ -70,7 +84,8 @@ class KeyIndex:
 
     def held(self, table: str) -> set[str]:
         """Return the URLs of the files that are indexed."""
-        return set(self._held(table))
+        with self._sound():
+            return set(self._held(table))
 
     def _held(self, table: str) -> dict[str, int]:
         return dict(self._db.execute("SELECT url, file FROM files WHERE tbl = ?", (table,)))
@@ -78,9 +93,7 @@ class KeyIndex:
     def _add(self, table: str, url: str) -> None:
         number = self._db.execute("INSERT INTO files (tbl, url) VALUES (?, ?)", (table, url)).lastrowid
         names = list(dict.fromkeys(column.partition(".")[0] for column in KEYS[table]))
-        fs, path = files.open_fs(url)
-        with fs.open(path, "rb") as file:
-            parquet = pq.ParquetFile(file)
+        with _parquet(url) as parquet:
             present = [name for name in names if name in parquet.schema_arrow.names]
             columns = _filled(parquet.read(present), names, table)
         for column in KEYS[table]:
@@ -97,7 +110,8 @@ class KeyIndex:
         assert column in KEYS[table], f"{table}.{column} has no key index"
         wanted = set(urls)
         while True:
-            with self._transaction("DEFERRED"):  # one snapshot: another reader's refresh may drop files meanwhile
+            # one snapshot: another reader's refresh may drop files meanwhile
+            with self._sound(), self._transaction("DEFERRED"):
                 if wanted <= self._held(table).keys():
                     return self._find([_key(table, column, value) for value in values], wanted)
             self.refresh(table, wanted)
@@ -124,9 +138,7 @@ def key_values(rows: pa.Table, column: str) -> Iterator[list[str]]:
 
 def take(url: str, rows: Sequence[int], columns: Sequence[str], table: str) -> pa.Table:
     """Read single rows of one data file, touching only their row groups."""
-    fs, path = files.open_fs(url)
-    with fs.open(path, "rb") as file:
-        parquet = pq.ParquetFile(file)
+    with _parquet(url) as parquet:
         sizes = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
         starts = [sum(sizes[:i]) for i in range(len(sizes))]
         wanted = sorted(set(rows))
@@ -141,6 +153,18 @@ def take(url: str, rows: Sequence[int], columns: Sequence[str], table: str) -> p
             if starts[group] <= row < starts[group] + sizes[group]
         ]
     return _filled(data.take(local), columns, table)
+
+
+@contextmanager
+def _parquet(url: str) -> Iterator[pq.ParquetFile]:
+    """Open a data file; raise Corrupt if it is gone or cannot be read."""
+    fs, path = files.open_fs(url)
+    try:
+        with fs.open(path, "rb") as file:
+            yield pq.ParquetFile(file)
+    except (OSError, pa.ArrowInvalid) as error:
+        said = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
+        raise Corrupt(f"{url} {said}; run headrace doctor") from error
 
 
 def _filled(rows: pa.Table, columns: Sequence[str], table: str) -> pa.Table:

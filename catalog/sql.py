@@ -5,7 +5,8 @@ import difflib
 import math
 import re
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -60,7 +61,13 @@ def query(home: Home, sql: str) -> dict[str, Any]:
         except duckdb.Error as error:
             raise InputError(explain(error)) from error
     names = _distinct(found.column_names)
-    return {"rows": [{k: jsonable(v) for k, v in row.items()} for row in found.rename_columns(names).to_pylist()]}
+    try:
+        rows = found.rename_columns(names).to_pylist()
+    except (OverflowError, ValueError) as error:
+        raise InputError(
+            f"sql: a time in the result is beyond what can be shown: {error}; cast it to VARCHAR"
+        ) from error
+    return {"rows": [{k: jsonable(v) for k, v in row.items()} for row in rows]}
 
 
 def connect(view: View, names: Iterable[str] = VIEWS) -> duckdb.DuckDBPyConnection:
@@ -86,6 +93,15 @@ def connect(view: View, names: Iterable[str] = VIEWS) -> duckdb.DuckDBPyConnecti
     db.execute("SET enable_external_access = false")
     db.execute("SET lock_configuration = true")
     return db
+
+
+@contextmanager
+def reading(table: str) -> Iterator[None]:
+    """Raise Corrupt where DuckDB cannot read a table's files."""
+    try:
+        yield
+    except duckdb.Error as error:
+        raise Corrupt(f"table {table}: {explain(error).removeprefix('sql: ')}; run headrace doctor") from error
 
 
 def mentioned(sql: str) -> set[str]:
@@ -145,7 +161,7 @@ def _create(db: duckdb.DuckDBPyConnection, table: str, urls: Sequence[str], evol
     source = (
         f"read_parquet({file_list(urls)}, union_by_name = {evolved})"  # by name reads the footer of every file first
     )
-    try:
+    with reading(table):
         present = _columns(db, source)
         declared = _columns(db, f"declared_{table}")
         columns = ", ".join(name if name in present else f"NULL::{kind} AS {name}" for name, kind in declared.items())
@@ -153,8 +169,6 @@ def _create(db: duckdb.DuckDBPyConnection, table: str, urls: Sequence[str], evol
             f"CREATE VIEW {table} AS SELECT {columns} FROM {source} "  # noqa: S608 — our names and planned files
             "SEMI JOIN live USING (batch_id)"
         )
-    except duckdb.IOException as error:
-        raise Corrupt(f"table {table}: {explain(error)}; run headrace doctor") from error
 
 
 def _columns(db: duckdb.DuckDBPyConnection, source: str) -> dict[str, str]:

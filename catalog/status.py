@@ -63,7 +63,7 @@ def rejects(state: State) -> dict[str, dict[str, int]]:
 
 def sources(view: View) -> dict[str, dict[str, Any]]:
     """Return each source class's number and share of live pages, and when the last of them was fetched."""
-    with sql.connect(view, ["pages"]) as db:
+    with sql.connect(view, ["pages"]) as db, sql.reading("pages"):
         rows = db.sql(SOURCES).to_arrow_table().to_pylist()
     return {row.pop("class"): {name: sql.jsonable(value) for name, value in row.items()} for row in rows}
 
@@ -86,7 +86,7 @@ def render(result: dict[str, Any], console: "Console") -> None:
         console.print(f"rejected by {stage}: {turned_away}", highlight=False)
     for name, source in result["sources"].items():
         line = f"source class {name}: {source['pages']:,} pages ({source['share']:.1%}), last {source['last_fetched']}"
-        console.print(line, highlight=False)
+        console.print(line, highlight=False, markup=False)
     waiting = {stage: count for stage, count in result["pending"].items() if count}
     line = ", ".join(f"{stage} {count:,}" for stage, count in waiting.items())
     console.print(f"batches waiting: {line}" if waiting else "nothing waits", highlight=False)

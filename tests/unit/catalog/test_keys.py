@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from catalog import keys
+from catalog.errors import Corrupt
 from catalog.keys import KeyIndex, take
 from catalog.schema import TABLES, body
 from catalog.shards import conform
@@ -76,10 +77,28 @@ def test_a_file_that_cannot_be_read_leaves_the_index_as_it_was(tmp_path: Path, i
     good = data_file(tmp_path, "f1", ["a"])
     (tmp_path / "bad.parquet").write_bytes(b"no parquet")
     index.refresh("pages", [good])
-    with pytest.raises(pa.ArrowInvalid):
-        index.refresh("pages", [good, str(tmp_path / "bad.parquet")])
+    for name, words in (("bad", "cannot be read"), ("gone", "is missing")):
+        with pytest.raises(Corrupt, match=f"{name}.parquet {words}.*; run headrace doctor"):
+            index.refresh("pages", [good, str(tmp_path / f"{name}.parquet")])
     assert index.held("pages") == {good}
     assert index.find("pages", "page_id", ["a"], [good]) == {good: [0]}
+
+
+def test_a_damaged_index_says_how_to_mend_it(tmp_path: Path) -> None:
+    path = tmp_path / "keys.db"
+    path.write_bytes(b"nothing like a database " * 400)
+    with pytest.raises(Corrupt, match=r"keys\.db: file is not a database; run headrace doctor --repair"):
+        KeyIndex(path)
+    path.unlink()
+    index = KeyIndex(path)
+    index.refresh("pages", [data_file(tmp_path, f"f{k}", [f"{k}-{n}" for n in range(200)]) for k in range(3)])
+    index.close()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
+    index = KeyIndex(path)
+    with pytest.raises(Corrupt, match="run headrace doctor --repair"):
+        index.find("pages", "page_id", ["0-1"], [str(tmp_path / "f0.parquet")])
+    index.close()
 
 
 def test_more_values_than_one_statement_takes(tmp_path: Path, index: KeyIndex) -> None:

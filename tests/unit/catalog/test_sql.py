@@ -39,6 +39,13 @@ def test_the_ledger_is_a_view_that_says_what_is_live(story: Story) -> None:
     assert [row["batch_id"] for row in found] == [story.batches["extract1"], story.batches["extract2"]]
 
 
+@pytest.mark.parametrize("value", ["DATE 'infinity'", "TIMESTAMP '290000-01-01'", "[TIMESTAMP 'infinity']"])
+def test_a_time_that_python_has_not_is_one_clear_line(story: Story, value: str) -> None:
+    with pytest.raises(InputError, match="cast it to VARCHAR"):
+        rows(story, f"SELECT {value} AS t")
+    assert rows(story, f"SELECT ({value})::VARCHAR AS t")
+
+
 def test_current_documents_leave_duplicates_and_older_versions_out(story: Story) -> None:
     found = rows(story, "SELECT document_id FROM current_documents")
     assert {row["document_id"] for row in found} == {story.documents[name]["document_id"] for name in ("a", "new")}

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ import toychain
 from rich.console import Console
 from storybook import Story
 
-from catalog import pipeline, status
+from catalog import export, pipeline, status
+from catalog.errors import Corrupt
 from catalog.home import Home
 from catalog.schema import TABLES
 from catalog.settings import CatalogSettings, Config
@@ -90,6 +92,25 @@ def test_an_empty_home_has_nothing(tmp_path: Path) -> None:
         found = status.status(home, Config({"root": str(tmp_path), "stages": ["crawl"]}))
         assert (found["rejects"], found["sources"], found["pending"]) == ({}, {}, {})
         assert {counts["rows"] for counts in found["tables"].values()} == {0}
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b"nothing"), Path.unlink])
+def test_a_damaged_shard_is_one_clear_line(tmp_path: Path, damage: Callable[[Path], object]) -> None:
+    told = storybook.tell(tmp_path / "home")
+    damage(Path(told.home.view().urls("pages")[-1]))
+    with pytest.raises(Corrupt, match=r"^table pages: .*; run headrace doctor$"):
+        report(told)
+    damage(Path(told.home.view().urls("examples")[-1]))
+    with pytest.raises(Corrupt, match=r"^table examples: .*; run headrace doctor$"):
+        export.current_examples(told.home)
+    told.home.close()
+
+
+def test_classes_may_hold_brackets() -> None:
+    out = io.StringIO()
+    source = {"pages": 1, "share": 1.0, "last_fetched": None}
+    status.render({"tables": {}, "rejects": {}, "pending": {}, "sources": {"a [/b]": source}}, Console(file=out))
+    assert "source class a [/b]: 1 pages" in out.getvalue()
 
 
 def test_it_is_json_and_renders(story: Story) -> None:

@@ -11,7 +11,7 @@ import storybook
 from rich.console import Console
 from storybook import PICTURE_ID, SITE, Story
 
-from catalog import why
+from catalog import evidence, why
 from catalog.errors import Corrupt
 from catalog.home import Home
 from catalog.settings import CatalogSettings
@@ -165,6 +165,15 @@ def test_a_damaged_frontier_is_one_clear_line(story: Story, tmp_path: Path) -> N
         (root / "frontier.db").write_bytes(b"not a database, but long enough to be taken for one" * 50)
         with pytest.raises(Corrupt, match=r"frontier\.db: cannot be read"):
             why.why(home, SITE + "a")
+
+
+@pytest.mark.parametrize(("name", "words"), [("manifest.json", "is no manifest"), ("plan.parquet", "a plan cannot be")])
+def test_a_damaged_model_version_is_one_clear_line(story: Story, tmp_path: Path, name: str, words: str) -> None:
+    root = tmp_path / "home"
+    shutil.copytree(story.home.root / "models", root / "models")
+    (root / "models" / "versions" / "v1" / name).write_bytes(b"{")
+    with pytest.raises(Corrupt, match=words):
+        evidence.versions(root, [story.examples["a"]["example_id"]], {})
 
 
 def test_a_home_without_crawler_and_models_is_no_obstacle(story: Story, tmp_path: Path) -> None:
