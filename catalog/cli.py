@@ -32,6 +32,15 @@ Root = Annotated[
     Path | None,
     typer.Option("--root", help="The home; default: the configuration's root, or .headrace.", envvar=ROOT_VARIABLE),
 ]
+
+
+def _utf8(value: str | None) -> str | None:
+    """Refuse what the shell passed as bytes that are no UTF-8: no URL, id or query holds them."""
+    if value is not None and any("\ud800" <= character <= "\udfff" for character in value):
+        raise typer.BadParameter("this is not UTF-8")
+    return value
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output and nothing else.")]
 
 
@@ -70,10 +79,10 @@ def _render_run(result: dict[str, Any], console: "Console") -> None:
     from catalog.stage import StageReport
 
     for report in result["stages"]:
-        console.print(describe(StageReport(**report)), highlight=False, soft_wrap=True)
+        console.print(describe(StageReport(**report)), highlight=False, markup=False, soft_wrap=True)
         for note in report["notes"]:
             console.print(f"  {note}", highlight=False, markup=False, soft_wrap=True)
-    console.print(f"home {result['root']}, ledger at {result['seq']}", style="dim", highlight=False)
+    console.print(f"home {result['root']}, ledger at {result['seq']}", style="dim", highlight=False, markup=False)
 
 
 Engine = Annotated[
@@ -122,7 +131,9 @@ def status(root: Root = None, as_json: Json = False) -> None:
 
 @app.command(rich_help_panel="Look")
 def why(
-    subject: Annotated[str, typer.Argument(help="A URL, or the id of a page, document, medium or example.")],
+    subject: Annotated[
+        str, typer.Argument(help="A URL, or the id of a page, document, medium, example or batch.", callback=_utf8)
+    ],
     root: Root = None,
     as_json: Json = False,
 ) -> None:
@@ -135,9 +146,9 @@ def why(
 
 @app.command(rich_help_panel="Look")
 def search(  # noqa: PLR0913 — one parameter an option
-    text: Annotated[str | None, typer.Option(help="Find what these words describe.")] = None,
+    text: Annotated[str | None, typer.Option(help="Find what these words describe.", callback=_utf8)] = None,
     image: Annotated[Path | None, typer.Option(help="Find pictures like this file.")] = None,
-    like: Annotated[str | None, typer.Option(help="Find records like this id.")] = None,
+    like: Annotated[str | None, typer.Option(help="Find records like this id.", callback=_utf8)] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many hits.")] = 10,
     kind: Annotated[Literal["text", "image"], typer.Option(help="With --text: documents or pictures.")] = "image",
     root: Root = None,
@@ -160,7 +171,7 @@ def search(  # noqa: PLR0913 — one parameter an option
 
 @app.command(rich_help_panel="Look")
 def sql(
-    query: Annotated[str, typer.Argument(help='For example "SELECT url, title FROM documents".')],
+    query: Annotated[str, typer.Argument(help='For example "SELECT url, title FROM documents".', callback=_utf8)],
     root: Root = None,
     as_json: Json = False,
 ) -> None:
@@ -175,7 +186,9 @@ def sql(
 def export(
     output: Annotated[Path, typer.Option(help="A new or empty folder.")],
     file_format: Annotated[Literal["jsonl", "parquet", "webdataset"], typer.Option("--format")] = "parquet",
-    where: Annotated[str | None, typer.Option(help="SQL condition on examples, such as \"language = 'en'\".")] = None,
+    where: Annotated[
+        str | None, typer.Option(help="SQL condition on examples, such as \"language = 'en'\".", callback=_utf8)
+    ] = None,
     root: Root = None,
     as_json: Json = False,
 ) -> None:

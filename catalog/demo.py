@@ -116,7 +116,7 @@ def run(root: Path, engine: str) -> dict[str, Any]:
         "rejects": _rejects(home),
         "examples": _examples(home),
         "search": {"query": QUERY, **search.by_text(home, config, QUERY, 3, "image")},
-        "model": _promoted(home),
+        "model": _newest_model(home),
         "seconds": round(time.monotonic() - started, 1),
     }
 
@@ -145,7 +145,7 @@ def _examples(home: Home) -> list[dict[str, Any]]:
     ]
 
 
-def _promoted(home: Home) -> dict[str, Any] | None:
+def _newest_model(home: Home) -> dict[str, Any] | None:
     """Read the newest model version's manifest from the registry's work tree."""
     manifests = (home.root / "models" / "versions").glob("v*/manifest.json")
     newest = max(manifests, key=lambda path: int(path.parent.name[1:]), default=None)
@@ -178,8 +178,8 @@ def render(result: dict[str, Any], console: Console) -> None:
     root = result["root"]
     program = "headrace" if shutil.which("headrace") else sys.argv[0]  # as `make demo` calls it: not on the PATH
     for words in ("status", f"why {result['site']}private/next-issue.html", 'search --text "青蛙"'):
-        console.print(f"  {program} {words} --root {root}", highlight=False, soft_wrap=True)
-    console.print(f"done in {result['seconds']} s; everything is in {root}", style="dim", highlight=False)
+        console.print(f"  {program} {words} --root {root}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"done in {result['seconds']} s; everything is in {root}", style="dim", highlight=False, markup=False)
 
 
 def _panel(example: dict[str, Any]) -> Panel:
@@ -201,6 +201,7 @@ def _render_model(model: dict[str, Any] | None, console: Console) -> None:
         learned.add_row(f"{part}, {found['documents']} documents", f"{found['perplexity']:.2f}", f"{after:.2f}")
     console.print(learned)
     verdict = "promoted" if model["gate"]["promoted"] else "not promoted"
-    console.print(f"version {model['version']} is {verdict}: {'; '.join(model['gate']['reasons'])}", highlight=False)
+    reasons = "; ".join(model["gate"]["reasons"])
+    console.print(f"version {model['version']} is {verdict}: {reasons}", highlight=False, markup=False)
     for name in ("prompt", "before", "after"):
         console.print(f"[bold]{name:>7}[/] {escape(' '.join(model['sample'][name].split()))}", highlight=False)

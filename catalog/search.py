@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from catalog.encoders import PictureEncoder, TextEncoder
@@ -98,5 +99,6 @@ def render(found: dict[str, Any], console: Console) -> None:
     """Print hits for people."""
     table = Table("score", "kind", "what", "where", box=None)
     for hit in found["hits"]:
-        table.add_row(f"{hit['score']:.3f}", hit["kind"], hit["text"], hit["url"] or hit["id"])
+        cells = (f"{hit['score']:.3f}", hit["kind"], hit["text"], hit["url"] or hit["id"])
+        table.add_row(*(escape(cell) for cell in cells))
     console.print(table if found["hits"] else "nothing found: run the embed stage first, or search for something else")

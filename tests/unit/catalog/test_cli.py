@@ -1,0 +1,52 @@
+"""Wrong input ends in one line and the documented exit code, never in a traceback."""
+
+import logging
+import sys
+from pathlib import Path
+
+import pytest
+from storybook import Story
+
+from catalog import cli
+
+NOT_UTF8 = "a\udcff"  # how Python hands over the byte ff
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *args: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["headrace", *args])
+    logger = logging.getLogger("headrace")
+    for name in ("handlers", "level", "propagate"):  # which the command line sets: put back when the test ends
+        monkeypatch.setattr(logger, name, getattr(logger, name))
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("why", NOT_UTF8), ("sql", f"SELECT '{NOT_UTF8}'"), ("export", "--output", "x", "--where", NOT_UTF8),
+        ("search", "--text", NOT_UTF8), ("search", "--like", NOT_UTF8),
+    ],
+)  # fmt: skip
+def test_what_is_not_utf8_is_wrong_usage(
+    story: Story, args: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, *args, "--root", str(story.home.root)) == 2
+    assert "not UTF-8" in capsys.readouterr().err
+
+
+def test_an_error_of_ours_is_one_line(
+    story: Story, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "sql", "DROP TABLE pages", "--root", str(story.home.root)) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: sql: only SELECT is possible here")
+    assert said.count("\n") == 1
+
+
+def test_a_home_that_is_not_there_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "status", "--root", str(tmp_path / "none")) == 1
+    assert "run 'headrace run CONFIG' first" in capsys.readouterr().err
