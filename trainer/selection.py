@@ -64,14 +64,16 @@ def select(view: View, batches: Sequence[Batch], consumed: Iterable[str], settin
         elif row["split"] == "train" and row["change"] in TRAINED_CHANGES:
             candidates[row["example_id"]] = row["batch_id"]
             revised |= {row["example_id"]} if row["change"] == "revised" else set()
+    trained = older | candidates.keys()  # what was ever trained on measures nothing
+    held_out_old = held_out[False] - trained
     limit = settings.gate.max_documents
     return Selection(
         batches=tuple(batches),
         num_in=num_in,
         new={row: batch for row, batch in candidates.items() if row not in older or row in revised},
         older=frozenset(older),
-        held_out_new=frozenset(shuffled(held_out[True] - held_out[False], FROZEN)[:limit]),
-        held_out_old=frozenset(shuffled(held_out[False], FROZEN)[:limit]),
+        held_out_new=frozenset(shuffled(held_out[True] - held_out_old - trained, FROZEN)[:limit]),
+        held_out_old=frozenset(shuffled(held_out_old, FROZEN)[:limit]),
     )
 
 
@@ -82,7 +84,7 @@ def gather(view: View, selection: Selection, round_id: str, settings: TrainerSet
     plan = make_plan({"new": selection.new}, selection.older, settings.replay, args.num_train_epochs, seed)
     wanted = {*plan["row_id"].to_pylist(), *selection.held_out_new, *selection.held_out_old}
     found = view.lookup("examples", "example_id", wanted, ("batch_id", "example_id", "split", "text"))
-    rows = _choose(found, selection)
+    rows = _choose(view, found, selection)
 
     def held_out(ids: frozenset[str]) -> list[HeldOut]:
         return [HeldOut(row, rows[row]["split"], rows[row]["text"]) for row in sorted(ids)]
@@ -97,11 +99,14 @@ def gather(view: View, selection: Selection, round_id: str, settings: TrainerSet
     )
 
 
-def _choose(found: pa.Table, selection: Selection) -> dict[str, dict[str, str]]:
-    """Return one row per example: where several live batches hold it, that of the batch to train on."""
-    ordered = sorted(
-        found.to_pylist(), key=lambda row: (selection.new.get(row["example_id"]) == row["batch_id"], row["batch_id"])
-    )
+def _choose(view: View, found: pa.Table, selection: Selection) -> dict[str, dict[str, str]]:
+    """Return one row per example: of the batch to train on where that holds it, else of the newest."""
+    published = view.state.published
+
+    def rank(row: dict[str, str]) -> tuple[bool, int]:
+        return selection.new.get(row["example_id"]) == row["batch_id"], published[row["batch_id"]].seq
+
+    ordered = sorted(found.to_pylist(), key=rank)
     return {row["example_id"]: row for row in ordered}
 
 
