@@ -1,7 +1,6 @@
 """spaCy pipelines by name: the only place that loads them."""
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +34,9 @@ def load_nlp(weights: models.Weights) -> "Language":
 
 def model_folder(weights: models.Weights) -> Path | None:
     """Find the folder with the pipeline's config.cfg, without importing spaCy; None where it is not installed."""
-    root = weights.path or _package_folder(weights.name)
+    root = weights.path
+    if root is None and weights.name.isidentifier():
+        root = models.package_folder(weights.name)
     if root is None:
         return None
     return next((path.parent for path in sorted([*root.glob("config.cfg"), *root.glob("*/config.cfg")])), None)
@@ -71,11 +72,6 @@ def _meta(folder: Path) -> dict[str, str]:
         return {key: str(meta[key]) for key in ("lang", "name", "version")}
     except (OSError, KeyError, json.JSONDecodeError) as error:
         raise ModelUnavailable(f"{folder}/meta.json names no lang, name and version; not a spaCy model") from error
-
-
-def _package_folder(name: str) -> Path | None:
-    spec = find_spec(name) if name.isidentifier() else None
-    return Path(spec.origin).parent if spec and spec.origin else None
 
 
 def _first_line(error: Exception) -> str:
