@@ -18,7 +18,10 @@ LAST_CONFIG = "config.json"
 def open_home(config: Config) -> Home:
     """Open the configured home and remember the configuration for the commands that take none."""
     home = Home.open(config.catalog)
-    remembered = json.dumps(config.given, indent=1, sort_keys=True, ensure_ascii=False, default=str).encode()
+    given = dict(config.given)
+    if config.catalog.warehouse:  # commands that take no configuration may run in another folder
+        given["warehouse"] = home.warehouse
+    remembered = json.dumps(given, indent=1, sort_keys=True, ensure_ascii=False, default=str).encode()
     files.replace(str(home.root / LAST_CONFIG), remembered)
     return home
 
