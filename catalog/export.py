@@ -132,7 +132,10 @@ def _files(view: View, where: str | None, rows: int) -> Iterator[pa.Table]:
 
 
 def _write(path: Path, data: bytes, rows: int) -> Written:
-    files.replace(str(path), data)
+    try:
+        files.replace(str(path), data)
+    except OSError as error:
+        raise InputError(f"--output {path.parent}: {path.name} cannot be written: {error.strerror}") from error
     return Written(path.name, rows, len(data), hashlib.sha256(data).hexdigest())
 
 

@@ -81,11 +81,14 @@ def replace(url: str, data: bytes) -> None:
     target = local_path(url)
     make_folders(target.parent)
     aside = target.parent / f".{target.name}.{secrets.token_hex(4)}.tmp"
-    with aside.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(target)
+    try:
+        with aside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(target)
+    finally:
+        aside.unlink(missing_ok=True)
     fsync_folder(target.parent)
 
 

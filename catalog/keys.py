@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from catalog import files
-from catalog.errors import Corrupt
+from catalog.errors import Corrupt, InputError
 from catalog.schema import KEYS, TABLES
 
 LAYOUT = (
@@ -29,8 +29,8 @@ class KeyIndex:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
-        self._db = sqlite3.connect(path, timeout=60, isolation_level=None)
         with self._sound():
+            self._db = sqlite3.connect(path, timeout=60, isolation_level=None)
             self._db.execute("PRAGMA journal_mode=WAL")
             with self._transaction("IMMEDIATE"):
                 self._lay_out()
@@ -62,12 +62,16 @@ class KeyIndex:
 
     @contextmanager
     def _sound(self) -> Iterator[None]:
-        """Raise Corrupt where the index's own file is damaged; it can be built anew."""
+        """Raise Corrupt where the index's own file is damaged (it can be built anew), InputError where it is closed."""
         try:
             yield
         except sqlite3.DatabaseError as error:
             if error.sqlite_errorname.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
                 raise Corrupt(f"{self._path}: {error}; run headrace doctor --repair") from error
+            if isinstance(error, sqlite3.OperationalError):  # read-only, full, locked for a minute
+                raise InputError(
+                    f"{self._path}: {error}; lookups write here: make room, or wait, and try again"
+                ) from error
             raise
 
     def refresh(self, table: str, urls: Iterable[str]) -> None:

@@ -1,8 +1,10 @@
 """Exports hold the current examples, in a fixed order, byte for byte the same each time."""
 
+import errno
 import hashlib
 import io
 import json
+import os
 import shutil
 import tarfile
 from pathlib import Path
@@ -132,6 +134,18 @@ def test_a_folder_that_is_not_empty_is_refused(story: Story, tmp_path: Path) -> 
     assert contents(tmp_path) == {"mine.txt": b"precious"}
     with pytest.raises(InputError, match="cannot be created"):
         export.export(story.home, "parquet", tmp_path / "mine.txt")
+
+
+def test_an_output_that_cannot_be_written_is_one_clear_line(
+    story: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match=r"cannot be written: No space left on device"):
+        export.export(story.home, "jsonl", tmp_path)
+    assert contents(tmp_path) == {}
 
 
 @pytest.mark.parametrize("file_format", FORMATS)

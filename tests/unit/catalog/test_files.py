@@ -37,6 +37,13 @@ def test_nothing_stays_behind_when_writing_fails(tmp_path: Path, monkeypatch: py
     assert list(tmp_path.iterdir()) == []
 
 
+def test_nothing_stays_behind_when_replacing_fails(tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(IsADirectoryError):
+        files.replace(str(tmp_path / "taken"), b"x")
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
 def test_file_and_folder_are_synced_in_that_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[str] = []
     fsync = os.fsync

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from catalog import keys
-from catalog.errors import Corrupt
+from catalog.errors import Corrupt, InputError
 from catalog.keys import KeyIndex, take
 from catalog.schema import TABLES, body
 from catalog.shards import conform
@@ -99,6 +99,12 @@ def test_a_damaged_index_says_how_to_mend_it(tmp_path: Path) -> None:
     with pytest.raises(Corrupt, match="run headrace doctor --repair"):
         index.find("pages", "page_id", ["0-1"], [str(tmp_path / "f0.parquet")])
     index.close()
+
+
+def test_an_index_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "keys.db").mkdir()
+    with pytest.raises(InputError, match=r"keys\.db: unable to open database file"):
+        KeyIndex(tmp_path / "keys.db")
 
 
 def test_more_values_than_one_statement_takes(tmp_path: Path, index: KeyIndex) -> None:
