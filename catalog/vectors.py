@@ -43,8 +43,15 @@ class VectorIndex:
         self._name = make_id(table, model, revision)
         self._table, self._model, self._revision = table, model, revision
         self._next = 0  # numbers are never reused, so an id that left the index cannot come back as another
-        self._manifest = self._load_manifest()
-        self._index, self._ids = self._load()
+        self._manifest: Manifest | None = None
+        while True:
+            before, self._manifest = self._manifest, self._load_manifest()
+            try:
+                self._index, self._ids = self._load()
+                break
+            except (Corrupt, FileNotFoundError):  # another process may just have replaced manifest and files
+                if self._manifest == before:
+                    raise
 
     @property
     def batches(self) -> frozenset[str]:

@@ -90,5 +90,18 @@ def test_an_index_file_that_does_not_match_its_manifest_is_refused(home: Home) -
         open_index(home)
 
 
+def test_files_that_another_process_replaces_meanwhile_are_read_anew(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(home, "one", {"a": [1, 0]})
+    overtaken = open_index(home)._load_manifest()
+    publish(home, "two", {"b": [0, 1]})
+    open_index(home)
+    load = VectorIndex._load_manifest
+    found = iter([overtaken])
+    monkeypatch.setattr(VectorIndex, "_load_manifest", lambda self: next(found, None) or load(self))
+    assert len(VectorIndex(home.root / "indexes", "text_features", "m", "1")) == 2
+
+
 def test_an_empty_home_has_no_hits(home: Home) -> None:
     assert names(open_index(home), [1, 0]) == []
