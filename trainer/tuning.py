@@ -31,9 +31,10 @@ log = logging.getLogger("headrace")
 
 @dataclass(frozen=True)
 class Tuned:
-    """How a training run ended: optimizer steps done, planned, and whether patience ran out."""
+    """How a training run ended: optimizer steps done, those in the weights that are kept, planned; patience ran out."""
 
     steps: int
+    kept_steps: int
     planned_steps: int
     stopped_early: bool
     history: tuple[dict[str, float], ...]
@@ -79,7 +80,9 @@ def tune(
     state = trainer.state
     curves = ({name: float(entry[name]) for name in CURVES if name in entry} for entry in state.log_history)
     history = tuple(point for point in curves if len(point) > 1)
-    return Tuned(state.global_step, planned, state.global_step < planned, history)
+    best = state.best_model_checkpoint if watching else None  # what the trainer has put back at the end
+    kept = int(best.rsplit("-", 1)[1]) if best else state.global_step
+    return Tuned(state.global_step, kept, planned, state.global_step < planned, history)
 
 
 def num_steps(train: PackedDataset, args: TrainingArgs) -> int:
@@ -90,8 +93,8 @@ def num_steps(train: PackedDataset, args: TrainingArgs) -> int:
 
 
 def blocks_seen(tuned: Tuned, args: TrainingArgs) -> int:
-    """Return how many blocks of the plan the done steps have trained on."""
-    return tuned.steps * args.gradient_accumulation_steps * args.per_device_train_batch_size
+    """Return how many blocks of the plan the kept weights were trained on."""
+    return tuned.kept_steps * args.gradient_accumulation_steps * args.per_device_train_batch_size
 
 
 def early_stopping_on(data: Data, args: TrainingArgs) -> bool:

@@ -67,7 +67,7 @@ def test_only_the_adapters_learn(tiny_lm: Path, tmp_path: Path) -> None:
 def test_max_steps_caps_the_run_and_the_rows_that_count_as_trained(tiny_lm: Path, tmp_path: Path) -> None:
     args = args_of(max_steps=2)
     tuned, _ = run(tiny_lm, tmp_path, args)
-    assert tuned.steps == tuned.planned_steps == 2
+    assert tuned.steps == tuned.kept_steps == tuned.planned_steps == 2
     assert blocks_seen(tuned, args) == 4
 
 
@@ -92,6 +92,14 @@ def test_a_flat_metric_stops_the_run_when_patience_is_out(tiny_lm: Path, tmp_pat
     assert tuned.steps == 6
     assert tuned.stopped_early
     assert sum("eval_loss" in entry for entry in tuned.history) == 6
+
+
+def test_rows_count_as_trained_only_up_to_the_checkpoint_whose_weights_are_kept(tiny_lm: Path, tmp_path: Path) -> None:
+    args = args_of(early_stopping=True, eval_steps=1, early_stopping_patience=3, learning_rate=1.0)
+    tuned, _ = run(tiny_lm, tmp_path, args, num_documents=12)
+    losses = {entry["step"]: entry["eval_loss"] for entry in tuned.history if "eval_loss" in entry}
+    assert tuned.kept_steps == min(losses, key=losses.__getitem__) < tuned.steps
+    assert blocks_seen(tuned, args) == 2 * tuned.kept_steps
 
 
 def test_dropout_is_that_of_the_adapters(tiny_lm: Path) -> None:
