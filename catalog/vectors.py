@@ -45,7 +45,7 @@ class VectorIndex:
         self._next = 0  # numbers are never reused, so an id that left the index cannot come back as another
         self._manifest: Manifest | None = None
         while True:
-            before = self._manifest
+            before: Manifest | None = self._manifest
             self._manifest = self._load_manifest()
             try:
                 self._index, self._ids = self._load()
