@@ -2,6 +2,8 @@
 
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -59,19 +61,11 @@ def write_new(url: str, data: bytes) -> bool:
         fs.pipe_file(path, data)
         return True
     target = local_path(url)
-    make_folders(target.parent)
-    aside = target.parent / f".{target.name}.{secrets.token_hex(4)}.tmp"
-    try:
-        with aside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+    with _written_aside(target, data) as aside:
         try:
             os.link(aside, target)
         except FileExistsError:
             return False
-    finally:
-        aside.unlink(missing_ok=True)
     fsync_folder(target.parent)
     return True
 
@@ -79,6 +73,14 @@ def write_new(url: str, data: bytes) -> bool:
 def replace(url: str, data: bytes) -> None:
     """Write a local file that may be replaced (a manifest): readers see the old bytes or the new, never a mixture."""
     target = local_path(url)
+    with _written_aside(target, data) as aside:
+        aside.replace(target)
+    fsync_folder(target.parent)
+
+
+@contextmanager
+def _written_aside(target: Path, data: bytes) -> Iterator[Path]:
+    """Yield a synced file with a temporary name beside the target; it is gone afterwards."""
     make_folders(target.parent)
     aside = target.parent / f".{target.name}.{secrets.token_hex(4)}.tmp"
     try:
@@ -86,10 +88,9 @@ def replace(url: str, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        aside.replace(target)
+        yield aside
     finally:
         aside.unlink(missing_ok=True)
-    fsync_folder(target.parent)
 
 
 def list_names(url: str) -> list[str]:

@@ -3,10 +3,10 @@
 import ada_url
 
 
-def canonical(url: str) -> str | None:
+def canonical(url: str, base: str | None = None) -> str | None:
     """Return the serialised http(s) URL without fragment and credentials, or None where it is not one."""
     try:
-        parsed = ada_url.URL(url.strip())
+        parsed = ada_url.URL(url.strip(), base) if base else ada_url.URL(url.strip())
     except (ValueError, UnicodeError):
         return None
     if parsed.protocol not in ("http:", "https:") or not parsed.hostname:

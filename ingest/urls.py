@@ -6,6 +6,8 @@ from collections import Counter
 
 import ada_url
 
+from catalog.urls import canonical as canonical
+
 TYPES = mimetypes.MimeTypes()  # without the machine's own tables, so that every machine says the same
 for suffix, media_type in {
     ".md": "text/markdown", ".markdown": "text/markdown", ".webp": "image/webp", ".avif": "image/avif",
@@ -18,20 +20,6 @@ NO_TEXT = re.compile("[\udc80-\udcff]")  # bytes of a file name that are no UTF-
 MAX_LENGTH = 2048
 MAX_SEGMENTS = 20
 MAX_REPEATS = 3
-
-
-def canonical(url: str, base: str | None = None) -> str | None:
-    """Return the serialised http(s) URL without fragment and credentials, or None where it is not one."""
-    try:
-        parsed = ada_url.URL(url.strip(), base) if base else ada_url.URL(url.strip())
-    except (ValueError, UnicodeError):
-        return None
-    if parsed.protocol not in ("http:", "https:") or not parsed.hostname:
-        return None
-    parsed.hash = ""
-    parsed.username = ""
-    parsed.password = ""
-    return str(parsed.href)
 
 
 def host_of(url: str) -> str:

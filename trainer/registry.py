@@ -23,7 +23,7 @@ from dulwich.repo import Repo
 
 from catalog import failpoint, files
 from catalog.errors import Corrupt, InputError
-from trainer.store import keep_folder, kept_folder, publish_folder, replace_file
+from trainer.store import keep_folder, kept_folder, publish_folder
 
 AUTHOR = b"headrace <headrace@localhost>"
 POINTER = "promoted"
@@ -89,13 +89,12 @@ class Registry:
     def _commit(self, repo: Repo, manifest: Manifest, plan: Path, promote: bool) -> None:
         name = manifest["version"]
         folder = self.folder / "versions" / name
-        replace_file(
-            folder / "manifest.json", json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False).encode()
-        )
-        replace_file(folder / "plan.parquet", plan.read_bytes())
+        described = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False).encode()
+        files.replace(str(folder / "manifest.json"), described)
+        files.replace(str(folder / "plan.parquet"), plan.read_bytes())
         changed = [folder / "manifest.json", folder / "plan.parquet"]
         if promote:
-            replace_file(self.folder / POINTER, f"{name}\n".encode())
+            files.replace(str(self.folder / POINTER), f"{name}\n".encode())
             changed.append(self.folder / POINTER)
         failpoint.reach("version")
         porcelain.add(repo, [str(path) for path in changed])

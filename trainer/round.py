@@ -23,7 +23,7 @@ from trainer.packing import PackedDataset
 from trainer.plan import shuffled
 from trainer.registry import Manifest, Registry
 from trainer.settings import TrainerSettings, TrainingArgs
-from trainer.store import file_sha256, publish_folder, replace_file
+from trainer.store import file_sha256, publish_folder
 from trainer.tuning import Data, Tuned, blocks_seen, early_stopping_on, num_steps, tune
 
 log = logging.getLogger("headrace")
@@ -60,7 +60,7 @@ class Material:
         """Write the plan as Parquet, whole or not at all."""
         sink = pa.BufferOutputStream()
         pq.write_table(self.plan, sink)
-        replace_file(path, sink.getvalue().to_pybytes())
+        files.replace(str(path), sink.getvalue().to_pybytes())
 
 
 @dataclass(frozen=True)
@@ -238,6 +238,6 @@ def _finite(value: float) -> float | None:
 def _once(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Return what a file holds; make and write it first if it is not there."""
     if not path.is_file():
-        replace_file(path, json.dumps(make()).encode())
+        files.replace(str(path), json.dumps(make()).encode())
     found: dict[str, Any] = json.loads(path.read_text())
     return found

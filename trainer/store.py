@@ -41,21 +41,6 @@ def sync_folder(folder: Path) -> None:
     files.fsync_folder(folder)
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Write a file so that readers see the old bytes or the new ones, durably."""
-    files.make_folders(path.parent)
-    aside = path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
-    try:
-        with aside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-    files.fsync_folder(path.parent)
-
-
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 hex digest of a file."""
     with path.open("rb") as file:

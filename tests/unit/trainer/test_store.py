@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from catalog import files
 from catalog.errors import Corrupt
-from trainer.store import file_sha256, folder_sha256, keep_folder, kept_folder, publish_folder, replace_file
+from trainer.store import file_sha256, folder_sha256, keep_folder, kept_folder, publish_folder
 
 
 def names(folder: Path) -> list[str]:
@@ -51,7 +52,7 @@ def test_a_folder_s_hash_depends_on_names_and_contents(tmp_path: Path) -> None:
 def test_what_is_kept_outlives_its_source(tmp_path: Path) -> None:
     publish_folder(tmp_path / "one", write_two)
     sha256 = keep_folder(tmp_path / "one", tmp_path / "shelf")
-    replace_file(tmp_path / "one" / "a", b"changed")
+    files.replace(str(tmp_path / "one" / "a"), b"changed")
     assert (kept_folder(tmp_path / "shelf", sha256) / "a").read_bytes() == b"1"
     with pytest.raises(Corrupt):
         kept_folder(tmp_path / "shelf", "f" * 64)
@@ -59,7 +60,7 @@ def test_what_is_kept_outlives_its_source(tmp_path: Path) -> None:
 
 def test_a_replaced_file_has_the_new_bytes_and_leaves_nothing_aside(tmp_path: Path) -> None:
     for data in (b"old", b"new"):
-        replace_file(tmp_path / "file", data)
+        files.replace(str(tmp_path / "file"), data)
     assert (tmp_path / "file").read_bytes() == b"new"
     assert names(tmp_path) == ["file"]
     assert file_sha256(tmp_path / "file") == "11507a0e2f5e69d5dfa40a62a1bd7b6ee57e6bcd85c67c9b8431b36fff21c437"
