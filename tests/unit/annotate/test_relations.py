@@ -54,6 +54,8 @@ def test_what_a_sentence_says_is_found(nlp: Language, text: str, expected: tuple
         "Carl Diaz was not named director of Siemens.",
         "Siemens did not hire Carl Diaz.",
         "Geneva is not in France.",
+        "He visited Newark near New York.",
+        "They met in Watford outside London.",
         "Our offices are in London, Washington and Tokyo.",
         "Trains run to Boston, New York, Washington and Miami.",
     ],
