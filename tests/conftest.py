@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from catalog import pipeline
+
 # The same examples at every run, and no deadlines: a slow machine is no fault of the code.
 settings.register_profile("headrace", deadline=None, derandomize=True)
 settings.load_profile("headrace")
 
+STAGES = pipeline.stages
 REPO = Path(__file__).parent.parent
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported, which collecting the tests may do
 
@@ -19,6 +22,14 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported, whi
 def _scrubbed(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("HEADRACE_") and name != "HEADRACE_CACHE"]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _real_stages() -> Iterator[None]:
+    """Put the installed stages back after a module that worked with others."""
+    pipeline.stages = STAGES  # type: ignore[assignment]
+    yield
+    pipeline.stages = STAGES  # type: ignore[assignment]
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tables import contents
+from tables import NUMBERS, contents, vectors
 
 from catalog import demo, flow, models
 from catalog.home import Home
@@ -21,6 +21,8 @@ class Ran:
     result: dict[str, Any]
     config: Config
     tables: dict[str, list[str]]  # as they were when the demo ended
+    rough: dict[str, list[str]]  # the same without what a model's last bits change
+    vectors: dict[str, list[float]]
 
     @property
     def home(self) -> Home:
@@ -34,7 +36,8 @@ class Ran:
 def run_demo(root: Path, engine: str) -> Ran:
     result = demo.run(root, engine)
     config = demo.configuration(root, result["site"], engine)
-    return Ran(result, config, contents(Home.open(config.catalog)))
+    with Home.open(config.catalog) as home:
+        return Ran(result, config, contents(home), contents(home, NUMBERS), vectors(home))
 
 
 @pytest.fixture(scope="session")

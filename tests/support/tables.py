@@ -1,6 +1,7 @@
 """Compare the live rows of two homes that crawled the same site at different times."""
 
 import json
+from collections.abc import Set
 from typing import Any
 
 from catalog.home import Home
@@ -21,18 +22,30 @@ MOMENT = {
 WRITTEN = [name for name in TABLES if name not in ("tombstones", "reviews", "feedback")]
 
 
-def content(home: Home, table: str) -> list[str]:
-    """Every live row of a table without the moment of its crawl, sorted."""
+# the last bits of a model's numbers depend on which other rows shared its batch: a killed crawl cuts batches elsewhere
+NUMBERS = {"vector", "tags"}
+
+
+def content(home: Home, table: str, skip: Set[str] = frozenset()) -> list[str]:
+    """Every live row of a table without the moment of its crawl and the columns to skip, sorted."""
     rows = home.view().read(table).to_pylist()
-    return sorted(json.dumps(_without_moment(row), sort_keys=True, default=str) for row in rows)
+    return sorted(json.dumps(_kept(row, MOMENT | skip), sort_keys=True, default=str) for row in rows)
 
 
-def _without_moment(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: value.hex() if isinstance(value, bytes) else value for name, value in row.items() if name not in MOMENT
-    }
+def _kept(row: dict[str, Any], skip: Set[str]) -> dict[str, Any]:
+    return {name: value.hex() if isinstance(value, bytes) else value for name, value in row.items() if name not in skip}
 
 
-def contents(home: Home) -> dict[str, list[str]]:
+def contents(home: Home, skip: Set[str] = frozenset()) -> dict[str, list[str]]:
     """The content of every table that stages write."""
-    return {table: content(home, table) for table in WRITTEN}
+    return {table: content(home, table, skip) for table in WRITTEN}
+
+
+def vectors(home: Home) -> dict[str, list[float]]:
+    """Every live vector by the id of what it describes."""
+    view = home.view()
+    found = {}
+    for table, column in (("image_features", "media_id"), ("text_features", "document_id")):
+        rows = view.read(table, [column, "vector"])
+        found |= dict(zip(rows[column].to_pylist(), rows["vector"].to_pylist(), strict=True))
+    return found
