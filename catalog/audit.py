@@ -132,7 +132,11 @@ def rows(view: View, damaged: set[str]) -> list[Finding]:
     unfinished = f"{num_strays} rows of unpublished batches, which no reader sees ({left})" if strays else "none"
     return [
         verdict("rows", problems, f"{num_rows - num_strays} rows, as the ledger says"),
-        Finding("unfinished work", True, unfinished + ("; the next run finishes them" if strays else "")),
+        Finding(
+            "unfinished work",
+            True,
+            unfinished + ("; the next run finishes them, or nobody ever reads them" if strays else ""),
+        ),
     ]
 
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import duckdb
 
-from catalog.errors import Corrupt
+from catalog.errors import Corrupt, InputError
 from catalog.home import View
 from catalog.schema import TABLES
 
@@ -112,6 +112,8 @@ def visits(root: Path, url: str) -> list[Visit]:
                 if target is None or target in {visit.url for visit in found}:
                     break
                 url = target
+    except sqlite3.OperationalError as error:  # locked, or not ours to read: no reason to distrust what it holds
+        raise InputError(f"{path}: cannot be read now: {error}; try again") from error
     except sqlite3.DatabaseError as error:
         raise Corrupt(f"{path}: cannot be read: {error}; move it away, the next crawl restores it") from error
     return found

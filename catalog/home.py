@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 
 import pyarrow as pa
 
 from catalog import files, pipeline
-from catalog.errors import InputError
+from catalog.errors import Corrupt, InputError
 from catalog.keys import KeyIndex, key_values, take
 from catalog.ledger import Ledger, Row, State, now
 from catalog.publish import Batch, Input, Plan, Publisher, publish_origin
@@ -95,6 +96,7 @@ class Home:
         if files.is_local(self.warehouse):
             self.warehouse = str(files.local_path(self.warehouse).expanduser().absolute())
             files.make_folders(files.local_path(self.warehouse))
+        _refuse_lost_catalog(self.root, settings)
         self.store = Store(self.root, self.warehouse, settings.catalog)
         self.ledger = Ledger(self.store)
 
@@ -158,6 +160,16 @@ class Home:
     ) -> StageReport:
         """Publish rows that came from outside as one batch, identified by the hash of their content."""
         return publish_origin(self, stage, key, num_in, tables, settings)
+
+
+def _refuse_lost_catalog(root: Path, settings: CatalogSettings) -> None:
+    """Raise Corrupt where tables stand without their catalog: a new one would show them empty and start over."""
+    catalog = root / "catalog.db"
+    own = not settings.warehouse and not settings.catalog
+    if own and (root / "warehouse" / "tables").is_dir() and not (catalog.is_file() and catalog.stat().st_size):
+        raise Corrupt(
+            f"{catalog} is missing or empty though {root / 'warehouse'} holds tables; restore it from a backup"
+        )
 
 
 def pending(state: State, stage: Stage, config: Config) -> list[Batch]:
