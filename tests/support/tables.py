@@ -23,17 +23,23 @@ WRITTEN = [name for name in TABLES if name not in ("tombstones", "reviews", "fee
 
 
 # the last bits of a model's numbers depend on which other rows shared its batch: a killed crawl cuts batches elsewhere
-NUMBERS = {"vector", "tags"}
+NUMBERS = {"vector", "score"}
 
 
 def content(home: Home, table: str, skip: Set[str] = frozenset()) -> list[str]:
     """Every live row of a table without the moment of its crawl and the columns to skip, sorted."""
     rows = home.view().read(table).to_pylist()
-    return sorted(json.dumps(_kept(row, MOMENT | skip), sort_keys=True, default=str) for row in rows)
+    skipped = MOMENT | (skip if table in ("image_features", "text_features") else set())
+    return sorted(json.dumps(_kept(row, skipped), sort_keys=True, default=str) for row in rows)
 
 
-def _kept(row: dict[str, Any], skip: Set[str]) -> dict[str, Any]:
-    return {name: value.hex() if isinstance(value, bytes) else value for name, value in row.items() if name not in skip}
+def _kept(value: Any, skip: Set[str]) -> Any:
+    """Leave columns, and fields of structs in them, out."""
+    if isinstance(value, dict):
+        return {name: _kept(item, skip) for name, item in value.items() if name not in skip}
+    if isinstance(value, list):
+        return [_kept(item, skip) for item in value]
+    return value.hex() if isinstance(value, bytes) else value
 
 
 def contents(home: Home, skip: Set[str] = frozenset()) -> dict[str, list[str]]:
@@ -42,10 +48,12 @@ def contents(home: Home, skip: Set[str] = frozenset()) -> dict[str, list[str]]:
 
 
 def vectors(home: Home) -> dict[str, list[float]]:
-    """Every live vector by the id of what it describes."""
+    """Every live vector, and the tag scores of every picture, by the id of what they describe."""
     view = home.view()
     found = {}
     for table, column in (("image_features", "media_id"), ("text_features", "document_id")):
         rows = view.read(table, [column, "vector"])
         found |= dict(zip(rows[column].to_pylist(), rows["vector"].to_pylist(), strict=True))
+    for row in view.read("image_features", ["media_id", "tags"]).to_pylist():
+        found["tags of " + row["media_id"]] = [tag["score"] for tag in row["tags"]]
     return found
