@@ -8,7 +8,7 @@ DEMO ?= headrace-demo
 KILLS ?= 200
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench docs clean wheel
+.PHONY: help demo test check format bench peers docs clean wheel
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -42,6 +42,13 @@ bench: $(READY)  ## speed and the long form of the fault tests, minutes to hours
 	HEADRACE_TEST_KILLS=$(KILLS) $(BIN)/python -m pytest tests/integration/test_faults.py
 	$(BIN)/python -m benchmarks
 
+peers: .venv-peers/.ready  ## the systems that the benchmarks compare with, in an environment of their own
+
+.venv-peers/.ready: benchmarks/peers.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install --quiet -r benchmarks/peers.txt
+	@touch $@
+
 docs: $(READY)  ## run the code blocks of docs/reading.md
 	$(BIN)/python -m pytest tests/integration/test_docs_reading.py
 
@@ -49,4 +56,4 @@ wheel: $(READY)  ## build the wheel
 	$(BIN)/python -m build --wheel
 
 clean:  ## remove the environment, caches and the demo's home
-	rm -rf $(VENV) $(DEMO) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-peers $(DEMO) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
