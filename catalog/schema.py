@@ -33,6 +33,8 @@ class Reason(StrEnum):
     TOO_LARGE = "too_large"
     WRONG_TYPE = "wrong_type"
     NOAI = "noai"
+    CORRUPT = "corrupt"  # a record whose digest, gzip member or file structure does not hold
+    BAD_ROW = "bad_row"  # a row of a table that cannot be read or holds nothing
     REDIRECTED = "redirected"  # the URL itself holds nothing; the detail names the one that does
     # extract
     EMPTY_TEXT = "empty_text"
@@ -72,6 +74,13 @@ SEGMENT = _struct(
     words=pa.list_(WORD),
 )
 BLOCK = _struct(kind=STRING, level=INT, order=INT, start=INT, end=INT)
+HINTS = _struct(
+    title=STRING,
+    author=STRING,
+    date=STRING,
+    language=STRING,
+    media=pa.list_(_struct(url=STRING, kind=STRING, alt=STRING)),
+)
 MEDIA_REFERENCE = _struct(url=STRING, kind=STRING, alt=STRING, caption=STRING, block=INT)
 RULE_HITS = _struct(rule=STRING, hits=INT)  # how many changes each cleaning rule made
 ENTITY = _struct(start=INT, end=INT, label=STRING, text=STRING, score=FLOAT)
@@ -116,6 +125,7 @@ TABLES: dict[str, pa.Schema] = {
         rights=STRING,
         licence=STRING,
         **LOCATOR,
+        hints=HINTS,  # what a list, a feed or a table says about the page beside its content
     ),
     "documents": _table(
         document_id=STRING,

@@ -52,8 +52,9 @@ class Origin:
     robots_rule: str | None = None
     rights: str = ""
     licence: str = ""
-    file: str | None = None  # the local WARC file that the record was taken from, and its number in it
+    file: str | None = None  # the archive or table that the record was taken from, and its position in it
     index: int | None = None
+    hints: Mapping[str, Any] | None = None  # of `ingest.hints.Hints`
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def _gzip(data: bytes, level: int) -> bytes:
 
 
 def _meta(origin: Origin, content_type: str, stored: Stored) -> dict[str, object]:
-    known = {name: value for name, value in asdict(origin).items() if value not in (None, "")}
+    known = {name: value for name, value in asdict(origin).items() if value not in (None, "", {})}
     if stored.kind == "metadata":
         return known
     return known | {"type": content_type, "sha256": stored.sha256, "bytes": len(stored.content)}
@@ -265,6 +266,7 @@ def _page(record: Record, meta: Mapping[str, Any], path: str) -> dict[str, objec
         "warc_path": path,
         "warc_offset": record.offset,
         "warc_length": record.length,
+        "hints": meta.get("hints"),
     }
 
 
