@@ -1,23 +1,21 @@
 """Compare what a home says of itself: ledger against tables, shards against their names, indexes against tables."""
 
 import hashlib
-import json
 import re
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from catalog import files, sql
+from catalog import files, sql, vector_manifest
 from catalog.errors import Corrupt
 from catalog.home import Home, View
 from catalog.keys import KeyIndex
@@ -200,44 +198,22 @@ def rebuild_key_index(home: Home) -> None:
 
 def vector_indexes(home: Home, state: State) -> Finding:
     """Check each vector index's files against its manifest, and that it holds published batches only."""
-    found = list(_vector_manifests(home))
+    found = list(vector_manifest.manifests(home.root / "indexes"))
     problems = [f"{_below(home, str(path))}: {said}" for path, said in _vector_problems(found, state)]
     return verdict("vector indexes", problems, f"{len(found)} match their manifests" if found else "none built yet")
 
 
 def drop_vector_indexes(home: Home, state: State) -> None:
     """Remove the vector indexes that are damaged; the next search builds them again."""
-    found = list(_vector_manifests(home))
-    for path, _ in _vector_problems(found, state):
-        for file in (path, *path.parent.glob(f"{path.stem}-*")):
-            file.unlink(missing_ok=True)
+    for path, _ in _vector_problems(vector_manifest.manifests(home.root / "indexes"), state):
+        vector_manifest.drop(path)
 
 
-def _vector_manifests(home: Home) -> Iterator[tuple[Path, Mapping[str, Any] | None]]:
-    for path in sorted((home.root / "indexes" / "vectors").glob("*.json")):
-        try:
-            given = json.loads(path.read_text(encoding="utf-8"))
-        except (UnicodeDecodeError, json.JSONDecodeError):
-            given = None
-        yield path, given if isinstance(given, dict) else None
-
-
-def _vector_problems(
-    found: Iterable[tuple[Path, Mapping[str, Any] | None]], state: State
-) -> Iterator[tuple[Path, str]]:
-    for path, manifest in found:
-        if manifest is None or not {"file", "sha256", "ids_file", "batches"} <= manifest.keys():
-            yield path, "is no manifest"
-        elif _sha256(path.parent / manifest["file"]) != manifest["sha256"]:
-            yield path, "the index does not match its SHA-256"
-        elif f"-{_sha256(path.parent / manifest['ids_file'])[:16]}." not in manifest["ids_file"]:
-            yield path, "its ids do not match the SHA-256 in their name"
-        elif strange := set(manifest["batches"]) - state.published.keys():
-            yield path, f"holds batch {min(strange)}, which nobody published"
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "missing"
+def _vector_problems(found: Iterable[Path], state: State) -> Iterator[tuple[Path, str]]:
+    published = frozenset(state.published)
+    for path in found:
+        if said := vector_manifest.problem_of(path, published):
+            yield path, said
 
 
 def _below(home: Home, url: str) -> str:

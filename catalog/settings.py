@@ -68,6 +68,15 @@ OFFLINE_MODELS = Models(
 StageName = Literal["crawl", "extract", "embed", "transcribe", "annotate", "dedup", "fuse", "train"]
 
 
+class VectorSettings(Settings):
+    """How vector indexes are kept."""
+
+    flat_max: int = Field(
+        default=300_000, ge=1
+    )  # vectors a segment holds as they are; above, float16 in inverted lists
+    recall: float = Field(default=0.99, gt=0, le=1)  # recall@10 on a sample that decides how many lists a search reads
+
+
 class CatalogSettings(Settings):
     """Where headrace lives and what runs it."""
 
@@ -79,6 +88,7 @@ class CatalogSettings(Settings):
     models: Models = Models()
     stages: tuple[StageName, ...] = ("crawl", "extract", "embed", "transcribe", "annotate", "dedup", "fuse", "train")
     resources: dict[StageName, Resources] = {}
+    vectors: VectorSettings = VectorSettings()
 
     @field_validator("models", mode="before")
     @classmethod

@@ -1,162 +1,210 @@
-"""Vector indexes: FAISS as a consumer of one feature table, saved whole and beside a manifest of the batches held."""
+"""Vector indexes: FAISS as a consumer of one feature table, in immutable segments beside a manifest of its batches."""
 
-import hashlib
-import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import faiss
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from catalog import files, schema
 from catalog.errors import Corrupt
 from catalog.home import View
 from catalog.ids import make_id
+from catalog.settings import VectorSettings
+from catalog.vector_manifest import FOLDER, Manifest
+from catalog.vector_segments import IDS, NEIGHBOURS, OpenSegment, Vectors, agreement, sample_queries, write_segment
 
-Vectors = NDArray[np.float32]
+GROWTH = 4  # a segment is merged into the one before it unless that is this many times as large
+RERANKED = 4  # candidates per hit that are scored again with the vectors of the table, where the index rounds them
+BLOCK = 50_000  # vectors compared at once where recall is measured by brute force
 
-
-@dataclass(frozen=True)
-class Manifest:
-    """What an index file holds; written last, so index and manifest never disagree."""
-
-    table: str
-    model: str
-    revision: str
-    dimension: int
-    batches: tuple[str, ...]
-    next_number: int
-    file: str
-    sha256: str
-    ids_file: str
+DEFAULT = VectorSettings()
+Exact = Callable[[Sequence[str]], dict[str, Vectors]]
 
 
 class VectorIndex:
     """Inner-product search over the live vectors of one model in one table."""
 
-    def __init__(self, folder: Path, table: str, model: str, revision: str) -> None:
-        self._folder = folder / "vectors"
+    def __init__(self, folder: Path, table: str, model: str, revision: str, settings: VectorSettings = DEFAULT) -> None:
+        self._folder = folder / FOLDER
         self._name = make_id(table, model, revision)
-        self._table, self._model, self._revision = table, model, revision
-        self._next = 0  # numbers are never reused, so an id that left the index cannot come back as another
-        self._manifest: Manifest | None = None
-        while True:
-            before: Manifest | None = self._manifest
-            self._manifest = self._load_manifest()
-            try:
-                self._index, self._ids = self._load()
-                break
-            except (Corrupt, FileNotFoundError):  # another process may just have replaced manifest and files
-                if self._manifest == before:
-                    raise
+        self._settings = settings
+        self._manifest = Manifest(table, model, revision, 0, (), ())
+        self._segments: tuple[OpenSegment, ...] = ()
+        self._reload()
 
     @property
     def batches(self) -> frozenset[str]:
         """The batches whose vectors are in the index."""
-        return frozenset(self._manifest.batches) if self._manifest else frozenset()
+        return frozenset(self._manifest.batches)
 
     def __len__(self) -> int:
-        return int(self._index.ntotal) if self._index is not None else 0
+        return sum(segment.told.rows for segment in self._segments)
 
     def refresh(self, view: View) -> bool:
         """Add live batches that are not held, drop held ones that are not live, save; tell whether anything changed."""
-        row_id = schema.ROW_ID[self._table]
-        live = {row.batch_id for row in view.state.live.values() if row.outputs.get(self._table)}
-        add, drop = live - self.batches, self.batches - live
-        if not add and not drop:
+        live = {row.batch_id for row in view.state.live.values() if row.outputs.get(self._manifest.table)}
+        if live == self.batches:
             return False
-        rows = view.read(self._table, [row_id, "vector", "batch_id", "model", "revision"], add)
-        ours = pa.compute.and_(
-            pa.compute.equal(rows["model"], self._model), pa.compute.equal(rows["revision"], self._revision)
-        )
-        rows = rows.filter(pa.compute.and_(ours, pa.compute.is_valid(rows["vector"]))).sort_by(row_id)
-        self._drop(drop)
-        self._add(rows.rename_columns(["id", "vector", "batch_id", "model", "revision"]))
-        self._save(sorted(live))
+        files.make_folders(self._folder)
+        with FileLock(self._folder / f"{self._name}.lock"):
+            self._reload()
+            gone = pa.array(sorted(self.batches - live), pa.string())
+            kept = self._without("batch_id", gone) if len(gone) else list(self._segments)
+            vectors, ids = self._read_new(view, live - self.batches)
+            if len(vectors):
+                kept.append(self._write(vectors, ids))
+            self._save(self._merged(kept), live)
         return True
 
-    def search(self, queries: Vectors, k: int) -> list[list[tuple[str, float]]]:
-        """Return, for each query [n, dimension], up to k (id, inner product), best first."""
-        if self._index is None or self._index.ntotal == 0:
-            return [[] for _ in queries]
-        if queries.shape[1] != self._index.d:
+    def forget(self, ids: Iterable[str]) -> int:
+        """Take vectors out for good, the bytes of their files too; return how many there were."""
+        if not self._segments:
+            return 0
+        with FileLock(self._folder / f"{self._name}.lock"):
+            self._reload()
+            before = len(self)
+            self._save(self._without("id", pa.array(sorted(set(ids)), pa.string())), self.batches)
+        return before - len(self)
+
+    def search(
+        self, queries: Vectors, k: int, allowed: pa.Array | None = None, exact: Exact | None = None
+    ) -> list[list[tuple[str, float]]]:
+        """Return, for each query [N, dimension], up to k (id, inner product), best first.
+
+        `allowed` are the only ids that may be found. `exact` returns stored vectors by id: hits of an index that
+        rounds them are scored again with these.
+        """
+        if self._segments and queries.shape[1] != self._manifest.dimension:
             raise Corrupt(
-                f"index of {self._table} has dimension {self._index.d}, the query {queries.shape[1]}: "
-                "the model changed under the same name; run headrace doctor --repair"
+                f"index of {self._manifest.table} has dimension {self._manifest.dimension}, the query "
+                f"{queries.shape[1]}: the model changed under the same name; run headrace doctor --repair"
             )
-        scores, numbers = self._index.search(np.ascontiguousarray(queries, np.float32), min(k, self._index.ntotal))
-        names = dict(zip(self._ids["number"].to_pylist(), self._ids["id"].to_pylist(), strict=True))
-        return [
-            [(names[number], float(score)) for number, score in zip(row, scored, strict=True) if number >= 0]
-            for row, scored in zip(numbers.tolist(), scores.tolist(), strict=True)
-        ]
+        queries = np.ascontiguousarray(queries, np.float32)
+        rounded = exact is not None and any(segment.told.kind == "ivf" for segment in self._segments)
+        hits: list[dict[str, float]] = [{} for _ in queries]
+        for segment in self._segments:
+            mask = None if allowed is None else _mask(segment, allowed)
+            scores, positions = segment.search(queries, k * RERANKED if rounded else k, mask)
+            names = segment.names[positions]
+            for found, row, said, scored in zip(hits, positions, names.tolist(), scores.tolist(), strict=True):
+                for position, name, score in zip(row, said, scored, strict=True):
+                    if position >= 0 and score > found.get(name, -np.inf):
+                        found[name] = score
+        if rounded and exact:
+            hits = _scored_again(hits, queries, exact)
+        return [sorted(found.items(), key=lambda hit: (-hit[1], hit[0]))[:k] for found in hits]
 
-    def _add(self, rows: pa.Table) -> None:
-        if rows.num_rows == 0:
-            return
-        vectors = np.stack(rows["vector"].to_numpy(zero_copy_only=False)).astype(np.float32)
-        if self._index is None:
-            self._index = faiss.IndexIDMap2(faiss.IndexFlatIP(vectors.shape[1]))
-        start = self._next
-        numbers = np.arange(start, start + len(vectors), dtype=np.int64)
-        self._index.add_with_ids(vectors, numbers)
-        added = pa.table({"number": numbers, "id": rows["id"], "batch_id": rows["batch_id"]}, schema=_IDS)
-        self._ids = pa.concat_tables([self._ids, added])
-        self._next = start + len(vectors)
+    def stored(self, view: View) -> Exact:
+        """Return a function that reads our model's vectors of some ids from the table, as they were published."""
 
-    def _drop(self, batches: frozenset[str]) -> None:
-        gone = pa.compute.is_in(self._ids["batch_id"], pa.array(sorted(batches), pa.string()))
-        numbers = self._ids.filter(gone)["number"].to_numpy()
-        if len(numbers) and self._index is not None:
-            self._index.remove_ids(faiss.IDSelectorBatch(np.ascontiguousarray(numbers, np.int64)))
-        self._ids = self._ids.filter(pa.compute.invert(gone))
+        def exact(ids: Sequence[str]) -> dict[str, Vectors]:
+            row_id = schema.ROW_ID[self._manifest.table]
+            rows = view.lookup(self._manifest.table, row_id, ids, [row_id, "vector", "model", "revision"]).to_pylist()
+            ours = (self._manifest.model, self._manifest.revision)
+            return {
+                row[row_id]: np.asarray(row["vector"], np.float32)
+                for row in rows
+                if (row["model"], row["revision"]) == ours
+            }
 
-    def _load_manifest(self) -> Manifest | None:
-        path = self._folder / f"{self._name}.json"
-        if not path.is_file():
+        return exact
+
+    def recall(self, view: View) -> float | None:
+        """Return the recall@10 against brute force over the table's own vectors; None where there is nothing."""
+        vectors, ids = self._read_new(view, set(self.batches))
+        if not len(vectors):
             return None
-        given = json.loads(path.read_text(encoding="utf-8"))
-        return Manifest(**{**given, "batches": tuple(given["batches"])})
+        queries = sample_queries(vectors)
+        names = np.asarray(ids["id"].to_numpy(zero_copy_only=False), object)
+        scores = np.concatenate([queries @ vectors[i : i + BLOCK].T for i in range(0, len(vectors), BLOCK)], axis=1)
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :NEIGHBOURS]
+        numbers = {name: number for number, name in enumerate(names)}
+        found = np.full(best.shape, -1, np.int64)
+        for i, row in enumerate(self.search(queries, NEIGHBOURS, exact=self.stored(view))):
+            found[i, : len(row)] = [numbers[name] for name, _ in row if name in numbers]
+        return agreement(best, found)
 
-    def _load(self) -> tuple[faiss.Index | None, pa.Table]:
-        if self._manifest is None:
-            return None, _IDS.empty_table()
-        path = self._folder / self._manifest.file
-        data = path.read_bytes() if path.is_file() else b""
-        if hashlib.sha256(data).hexdigest() != self._manifest.sha256:
-            raise Corrupt(f"{path} does not match its manifest; run headrace doctor --repair")
-        self._next = self._manifest.next_number
-        index = faiss.deserialize_index(np.frombuffer(data, np.uint8)) if data else None
-        return index, pq.read_table(self._folder / self._manifest.ids_file)
-
-    def _save(self, batches: Sequence[str]) -> None:
-        data = faiss.serialize_index(self._index).tobytes() if self._index is not None else b""
-        sink = pa.BufferOutputStream()
-        pq.write_table(self._ids, sink)
-        ids = sink.getvalue().to_pybytes()
-        sha256 = hashlib.sha256(data).hexdigest()
-        old = self._manifest
-        manifest = Manifest(
-            table=self._table,
-            model=self._model,
-            revision=self._revision,
-            dimension=int(self._index.d) if self._index is not None else 0,
-            batches=tuple(batches),
-            next_number=self._next,
-            file=f"{self._name}-{sha256[:16]}.faiss",
-            sha256=sha256,
-            ids_file=f"{self._name}-{hashlib.sha256(ids).hexdigest()[:16]}.ids.parquet",
+    def _read_new(self, view: View, batches: set[str]) -> tuple[Vectors, pa.Table]:
+        """Read the vectors of our model, sorted by id: the same rows make the same segment."""
+        row_id = schema.ROW_ID[self._manifest.table]
+        rows = view.read(self._manifest.table, [row_id, "vector", "batch_id", "model", "revision"], batches)
+        ours = pa.compute.and_(
+            pa.compute.equal(rows["model"], self._manifest.model),
+            pa.compute.equal(rows["revision"], self._manifest.revision),
         )
-        files.write_new(str(self._folder / manifest.file), data)
-        files.write_new(str(self._folder / manifest.ids_file), ids)
-        files.replace(str(self._folder / f"{self._name}.json"), json.dumps(asdict(manifest)).encode())
-        self._manifest = manifest
-        for name in {old.file, old.ids_file} - {manifest.file, manifest.ids_file} if old else ():
-            (self._folder / name).unlink(missing_ok=True)
+        rows = rows.filter(pa.compute.and_(ours, pa.compute.is_valid(rows["vector"]))).sort_by(row_id)
+        flat = rows["vector"].combine_chunks().flatten() if rows.num_rows else pa.array([], pa.float32())
+        vectors = np.asarray(flat.to_numpy(), np.float32).reshape(rows.num_rows, -1 if rows.num_rows else 0)
+        return vectors, pa.table({"id": rows[row_id], "batch_id": rows["batch_id"]}, schema=IDS)
+
+    def _without(self, column: str, values: pa.Array) -> list[OpenSegment]:
+        """Return the segments with some rows taken out; those that held none stay as they are."""
+        kept = []
+        for segment in self._segments:
+            gone = pa.compute.is_in(segment.ids[column], values).to_numpy()
+            if not gone.any():
+                kept.append(segment)
+            elif not gone.all():
+                positions = np.flatnonzero(~gone).astype(np.int64)
+                kept.append(self._write(segment.vectors(positions), segment.ids.take(positions)))
+        return kept
+
+    def _merged(self, segments: list[OpenSegment]) -> list[OpenSegment]:
+        """Merge small segments into their predecessors: there are few then, and a vector moves only a few times."""
+        while len(segments) > 1 and segments[-2].told.rows < GROWTH * segments[-1].told.rows:
+            last, before = segments.pop(), segments.pop()
+            vectors = np.concatenate([before.vectors(), last.vectors()])
+            segments.append(self._write(vectors, pa.concat_tables([before.ids, last.ids])))
+        return segments
+
+    def _write(self, vectors: Vectors, ids: pa.Table) -> OpenSegment:
+        told = write_segment(self._folder, self._name, vectors, ids, self._settings.flat_max, self._settings.recall)
+        return OpenSegment(self._folder, told)
+
+    def _reload(self) -> None:
+        """Take over what the manifest on disk names; another process may be replacing it and its files."""
+        path = self._folder / f"{self._name}.json"
+        before = None
+        while path.is_file():
+            manifest = Manifest.decode(path)
+            if manifest is None:
+                return
+            held = {segment.told: segment for segment in self._segments}
+            try:
+                self._segments = tuple(held.get(told) or OpenSegment(self._folder, told) for told in manifest.segments)
+                self._manifest = manifest
+                return
+            except FileNotFoundError as error:
+                if manifest == before:
+                    raise Corrupt(f"{error.filename} is missing; run headrace doctor --repair") from error
+                before = manifest
+
+    def _save(self, segments: Sequence[OpenSegment], batches: Iterable[str]) -> None:
+        manifest = replace(
+            self._manifest,
+            dimension=segments[0].dimension if segments else 0,
+            batches=tuple(sorted(batches)),
+            segments=tuple(segment.told for segment in segments),
+        )
+        files.replace(str(self._folder / f"{self._name}.json"), manifest.encode())
+        self._manifest, self._segments = manifest, tuple(segments)
+        named = {name for told in manifest.segments for name in (told.file, told.ids_file)}
+        for path in self._folder.glob(f"{self._name}-*"):  # what a killed writer left too: the lock is ours
+            if path.name not in named:
+                path.unlink(missing_ok=True)
 
 
-_IDS = pa.schema([("number", pa.int64()), ("id", pa.string()), ("batch_id", pa.string())])
+def _scored_again(hits: list[dict[str, float]], queries: Vectors, exact: Exact) -> list[dict[str, float]]:
+    stored = exact(sorted({name for found in hits for name in found}))
+    return [
+        {name: float(query @ stored[name]) if name in stored else score for name, score in found.items()}
+        for query, found in zip(queries, hits, strict=True)
+    ]
+
+
+def _mask(segment: OpenSegment, allowed: pa.Array) -> NDArray[np.bool_]:
+    return np.asarray(pa.compute.is_in(segment.ids["id"], allowed).to_numpy())
