@@ -7,13 +7,15 @@ bring nothing new mark a URL done; so after a crash the frontier can be brought 
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 from catalog.schema import Reason
+from ingest.readings import Readings
 from ingest.settings import Source
 from ingest.urls import host_of, trap_reason
 
@@ -32,7 +34,6 @@ CREATE TABLE IF NOT EXISTS urls (
 CREATE INDEX IF NOT EXISTS urls_queue ON urls (state, host, priority, depth, seq);
 CREATE TABLE IF NOT EXISTS hosts (host TEXT PRIMARY KEY, not_before REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS segments (sha256 TEXT PRIMARY KEY, staged TEXT NOT NULL, state TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, signature TEXT NOT NULL, next_index INTEGER NOT NULL);
 CREATE TEMP TABLE active (source TEXT PRIMARY KEY);
 """
 COLUMNS = (
@@ -81,6 +82,7 @@ class Frontier:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")  # a killed process loses nothing; `sealed` syncs the rest
         self._db.executescript(SCHEMA)
+        self.readings = Readings(self._db)
         self._sources: dict[str, Source] = {}
         self._admitted: Counter[tuple[str, bool]] = Counter()
         self.fresh: set[str] = set()  # hosts for which something was queued since the caller last took them
@@ -270,8 +272,17 @@ class Frontier:
         self._db.execute("INSERT OR IGNORE INTO segments VALUES (?, ?, 'sealed')", (sha256, staged))
         self._db.execute("PRAGMA synchronous = NORMAL")
 
-    def applied(self, sha256: str, items: Iterable[tuple[Task, Settled]], progress: dict[str, int]) -> None:
-        """Mark everything that a sealed segment holds as done, in one transaction; again is harmless."""
+    def applied(
+        self,
+        sha256: str,
+        items: Iterable[tuple[Task, Settled]],
+        progress: Mapping[str, int] = MappingProxyType({}),
+        records: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        """Mark everything that a sealed segment holds as done, in one transaction; again is harmless.
+
+        `progress` is how far files are read, `records` are the (path, page_id) that were taken from files.
+        """
         with self._transaction():
             for task, settled in items:
                 self._db.execute(
@@ -284,8 +295,7 @@ class Frontier:
                     ),
                 )  # fmt: skip
                 self._settle(settled)
-            for path, next_index in progress.items():
-                self._db.execute("UPDATE files SET next_index = max(next_index, ?) WHERE path = ?", (next_index, path))
+            self.readings.advance(progress, records)
             self._db.execute("UPDATE segments SET state = 'applied' WHERE sha256 = ? AND state = 'sealed'", (sha256,))
 
     def published(self, sha256: str) -> None:
@@ -296,14 +306,18 @@ class Frontier:
         """Return (sha256, staged file name, state) of segments that a crash kept from the ledger."""
         return list(self._db.execute("SELECT sha256, staged, state FROM segments ORDER BY rowid"))
 
-    def resume_file(self, path: str, signature: str) -> int:
-        """Return the first record of a WARC file that is not stored yet; 0 when the file is new or has changed."""
-        row = self._db.execute("SELECT signature, next_index FROM files WHERE path = ?", (path,)).fetchone()
-        if row and row[0] == signature:
-            return int(row[1])
-        self._db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, 0)", (path, signature))
-        return 0
+    def renew(self, changes: Mapping[str, float]) -> None:
+        """Queue the pages that their list says changed after they were last asked for."""
+        with self._transaction():
+            for url, changed in changes.items():
+                row = self._db.execute(
+                    "UPDATE urls SET state = 'queued', hops = 0, target = NULL WHERE url = ? AND state = 'done' "
+                    "AND fetched_at < ? RETURNING host",
+                    (url, changed),
+                ).fetchone()
+                if row:
+                    self.fresh.add(row[0])
 
     def restore(self, tasks: Iterable[tuple[Task, Settled]]) -> None:
         """Fill a lost frontier from the tables, so that nothing known is stored twice."""
-        self.applied("", tasks, {})
+        self.applied("", tasks)

@@ -47,7 +47,7 @@ class Intake:
         if not files:
             await self._missing(source, "no such WARC file")
         for file in files:
-            first = self.frontier.resume_file(str(file), signature_of(file))
+            first = self.frontier.readings.resume(str(file), signature_of(file))
             items: Iterator[Item] = read_warc(file, first, self.max_bytes)
             while (item := await asyncio.to_thread(next, items, None)) is not None:
                 await self._take(source, item)
@@ -67,7 +67,7 @@ class Intake:
             rights, licence = rights_of(item.content, page), licence_of(item.content, page)
         status = item.content.status if isinstance(item.content, Response) else None
         origin = Origin(
-            "page", "", source.url, source.source_class, 0, None, "", status, etag=item.signature, rights=rights,
+            "page", "", source.url, source.source_class, 0, None, "", None if item.resource else status, etag=item.signature, rights=rights,
             licence=licence, file=item.file, index=item.index,
         )  # fmt: skip
         if isinstance(item.content, Failure):

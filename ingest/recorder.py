@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from catalog import failpoint
+from catalog.ids import page_id
 from ingest.fetch import Failure, Response, identity
 from ingest.frontier import OK, Frontier, Kind, Settled, Task
 from ingest.segments import (
@@ -46,23 +47,48 @@ class Recorder:
         self._writer: SegmentWriter | None = None
         self._queue: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
         self._unsealed: dict[str, str] = {}  # payloads of local records that the frontier does not know yet
+        self._records: set[tuple[str, str]] = set()  # records of archives and tables that it does not know yet
+        self._read: dict[str, int] = {}  # files that were read up to a position whose records are not sealed yet
         self.counts: Counter[str] = Counter()  # fetched, unchanged, and each reason
 
     async def keep(self, task: Task, response: Response, content_type: str, origin: Origin, date: float) -> None:
         """Store a payload, unless it is the one that the URL had before."""
         sha256 = await asyncio.to_thread(lambda: hashlib.sha256(response.body).hexdigest())
-        if sha256 in (task.payload_sha256, self._unsealed.get(task.url)):
+        if self._is_stored(task, sha256, origin):
             self.unchanged(task, date, origin.etag, origin.last_modified)
             return
-        if not task.host:
-            self._unsealed[task.url] = sha256
-        if task.url.startswith("file:"):
+        if origin.status is None:  # a file or a row of a table, not an answer of a server
             arguments = (task.url, response.body, content_type, sha256, origin, date)
             member = await asyncio.to_thread(resource_member, *arguments)
         else:
             member = await asyncio.to_thread(response_member, response, content_type, sha256, origin, date)
         self.counts["fetched"] += 1
         self._append(member)
+
+    def _is_stored(self, task: Task, sha256: str, origin: Origin) -> bool:
+        """Say whether a payload is the one that the URL had before; note it as being stored where it is not."""
+        if origin.file:
+            record = (origin.file, page_id(task.url, sha256))
+            if record in self._records or self._frontier.readings.holds(*record):
+                return True
+            self._records.add(record)
+        if sha256 in (task.payload_sha256, self._unsealed.get(task.url)):
+            return True
+        if not task.host:
+            self._unsealed[task.url] = sha256
+        return False
+
+    def finished(self, path: str, position: int) -> None:
+        """Note that a file was read to its end, once everything taken from it is sealed."""
+        self._read[path] = position
+        if self._writer is None:
+            self._settle_files()
+
+    def _settle_files(self) -> None:
+        self._frontier.readings.advance(self._read)
+        for path in self._read:
+            self._frontier.readings.forget(path)
+        self._read.clear()
 
     def reject(self, task: Task, failure: Failure, origin: Origin, date: float) -> None:
         """Store why a URL brought nothing, unless that was so the last time."""
@@ -96,18 +122,23 @@ class Recorder:
         failpoint.reach("seal")
         self._frontier.sealed(sha256, writer.path.name)
         self._settle(sha256, writer.path)
+        self._settle_files()
         self._unsealed.clear()
+        self._records.clear()
         self._queue.put_nowait((sha256, writer.path.name))
 
     def _settle(self, sha256: str, staged: Path) -> None:
         failpoint.reach("sealed")
         items: list[tuple[Task, Settled]] = []
         progress: dict[str, int] = {}
+        records: list[tuple[str, str]] = []
         for task, settled, file, index in _outcomes(staged):
             items.append((task, settled))
             if file is not None and index is not None:
                 progress[file] = max(progress.get(file, 0), index + 1)
-        self._frontier.applied(sha256, items, progress)
+            if file is not None and settled.payload_sha256:
+                records.append((file, page_id(task.url, settled.payload_sha256)))
+        self._frontier.applied(sha256, items, progress, records)
         failpoint.reach("applied")
 
     async def publish_all(self, publish: Publish) -> None:

@@ -136,8 +136,12 @@ def test_an_older_capture_does_not_overwrite_a_newer_one(frontier: Frontier) -> 
     assert frontier.known(task.url)[2] == "new"
 
 
-def test_a_file_is_resumed_where_it_stopped_unless_it_has_changed(frontier: Frontier) -> None:
-    assert frontier.resume_file("/a.warc", "10-1") == 0
-    frontier.applied("f00", [], {"/a.warc": 7})
-    assert frontier.resume_file("/a.warc", "10-1") == 7
-    assert frontier.resume_file("/a.warc", "11-2") == 0
+def test_a_page_that_its_list_says_has_changed_is_asked_again(frontier: Frontier) -> None:
+    task = leased(frontier)
+    frontier.settle(Settled(task.url, OK, 50.0))
+    frontier.renew({task.url: 40.0, "http://e.org/unknown": 99.0})
+    assert frontier.lease(task.host) is None
+    frontier.renew({task.url: 60.0})
+    again = frontier.lease(task.host)
+    assert again is not None
+    assert again.url == task.url
