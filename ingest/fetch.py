@@ -1,26 +1,30 @@
 """One HTTP request, bounded in time, bytes and decompression, to an address that was judged before connecting."""
 
+import asyncio
 import ssl
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from types import TracebackType
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import aiohttp
-import brotli
 from yarl import URL
 
 from catalog.schema import Reason
 from ingest.addresses import BlockedAddress, Guard, GuardedResolver
+from ingest.budget import Budget, Claim
+from ingest.decoding import ENCODINGS, Decoder
+from ingest.decoding import BadEncoding as BadEncoding
+from ingest.decoding import TooLarge as TooLarge
+from ingest.decoding import decode_body as decode_body
 from ingest.settings import NetworkSettings
 from ingest.urls import hostname_of
 
 CHUNK = 64 << 10
-CONNECT_SECONDS = 10.0
-MAX_HEADER_BYTES = 16 << 10
-ENCODINGS = "gzip, deflate, br"
+MAX_HEADER_BYTES = 16 << 10  # of one header
+MAX_HEADERS = 128
+RATE_SECONDS = 5.0  # after which a body must have come at network.min_rate
 
 
 @dataclass(frozen=True)
@@ -57,114 +61,25 @@ Wants: TypeAlias = Callable[
 ]  # asked with the headers alone: read the body, or not, or why not
 
 
-class _Decompressor(Protocol):
-    def feed(self, data: bytes, limit: int) -> bytes: ...
-    def finished(self) -> bool: ...
-
-
-class BadEncoding(ValueError):
-    """A body that is not what its Content-Encoding says, or an encoding that was not asked for."""
-
-
-class TooLarge(ValueError):
-    """A body that passed its limit."""
-
-
-class _Zlib:
-    """gzip (any number of members) and deflate, with or without the zlib header."""
-
-    def __init__(self, wbits: int) -> None:
-        self._wbits = wbits
-        self._inner = zlib.decompressobj(wbits)
-        self._started = False
-
-    def feed(self, data: bytes, limit: int) -> bytes:
-        output = bytearray()
-        while data and len(output) <= limit:
-            if self._inner.eof:
-                if not data.startswith(b"\x1f\x8b"):
-                    break  # what follows the last member is padding, as browsers see it
-                self._inner = zlib.decompressobj(self._wbits)
-            try:
-                output += self._inner.decompress(data, limit - len(output) + 1)
-            except zlib.error as error:
-                if self._started or self._wbits != zlib.MAX_WBITS:
-                    raise BadEncoding(str(error)) from error
-                self._wbits = -zlib.MAX_WBITS  # some servers send raw deflate under the name of zlib
-                self._inner = zlib.decompressobj(self._wbits)
-                self._started = True
-                continue
-            self._started = True
-            data = self._inner.unconsumed_tail or self._inner.unused_data
-        return bytes(output)
-
-    def finished(self) -> bool:
-        return self._inner.eof or not self._started
-
-
-class _Brotli:
-    def __init__(self) -> None:
-        self._inner = brotli.Decompressor()
-
-    def feed(self, data: bytes, limit: int) -> bytes:
-        try:
-            output = bytearray(self._inner.process(data, output_buffer_limit=limit + 1))
-            while len(output) <= limit and not self._inner.can_accept_more_data() and not self._inner.is_finished():
-                output += self._inner.process(b"", output_buffer_limit=limit + 1 - len(output))
-        except brotli.error as error:
-            raise BadEncoding(str(error)) from error
-        return bytes(output)
-
-    def finished(self) -> bool:
-        return bool(self._inner.is_finished())
-
-
-class Decoder:
-    """Undoes Content-Encoding piece by piece and never holds more than `max_bytes`."""
-
-    def __init__(self, encodings: str, max_bytes: int) -> None:
-        names = [name.strip().lower() for name in encodings.split(",") if name.strip().lower() not in ("", "identity")]
-        self._stages = [_decompressor(name) for name in reversed(names)]
-        self._left = max_bytes
-
-    def feed(self, data: bytes) -> bytes:
-        """Decode one piece; raise TooLarge or BadEncoding."""
-        for stage in self._stages:
-            data = stage.feed(data, self._left)
-        if len(data) > self._left:
-            raise TooLarge
-        self._left -= len(data)
-        return data
-
-    def finish(self) -> None:
-        """Raise BadEncoding where the stream stopped in the middle."""
-        if not all(stage.finished() for stage in self._stages):
-            raise BadEncoding("compressed stream is cut off")
-
-
-def _decompressor(name: str) -> _Decompressor:
-    match name:
-        case "gzip" | "x-gzip":
-            return _Zlib(zlib.MAX_WBITS | 16)
-        case "deflate":
-            return _Zlib(zlib.MAX_WBITS)
-        case "br":
-            return _Brotli()
-        case _:
-            raise BadEncoding(f"Content-Encoding '{name}' was not asked for")
-
-
-def decode_body(body: bytes, encodings: str, max_bytes: int) -> bytes:
-    """Decode a whole body; raise TooLarge or BadEncoding."""
-    decoder = Decoder(encodings, max_bytes)
-    decoded = decoder.feed(body)
-    decoder.finish()
-    return decoded
+class _TooSlow(Exception):
+    """A body that trickles in."""
 
 
 def identity(settings: NetworkSettings) -> str:
     """Return the User-Agent header: product token, version and contact."""
     return f"{settings.user_agent}/{version('headrace')}" + (f" (+{settings.contact})" if settings.contact else "")
+
+
+def request_headers(settings: NetworkSettings) -> dict[str, str]:
+    """Return what every request says of its sender and of what it can read; From (RFC 9110, 10.1.2) is a mailbox."""
+    headers = {
+        "User-Agent": identity(settings), "Accept-Encoding": ENCODINGS,
+        "Accept": "text/html,application/xhtml+xml,*/*;q=0.8",
+    }  # fmt: skip
+    mailbox = settings.contact.removeprefix("mailto:").partition("?")[0]
+    if "@" in mailbox and "/" not in mailbox:
+        headers["From"] = mailbox
+    return headers
 
 
 class Fetcher:
@@ -173,6 +88,7 @@ class Fetcher:
     def __init__(self, settings: NetworkSettings) -> None:
         self._settings = settings
         self._guard = Guard.of(settings.allow_private_hosts)
+        self._budget = Budget(int(settings.max_memory))
 
     async def __aenter__(self) -> "Fetcher":
         connector = aiohttp.TCPConnector(
@@ -181,12 +97,11 @@ class Fetcher:
         )  # fmt: skip
         self._session = aiohttp.ClientSession(
             connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False, trust_env=False,
-            max_line_size=MAX_HEADER_BYTES, max_field_size=MAX_HEADER_BYTES,
-            timeout=aiohttp.ClientTimeout(total=self._settings.timeout, sock_connect=CONNECT_SECONDS),
-            headers={
-                "User-Agent": identity(self._settings), "Accept-Encoding": ENCODINGS,
-                "Accept": "text/html,application/xhtml+xml,*/*;q=0.8",
-            },
+            max_line_size=MAX_HEADER_BYTES, max_field_size=MAX_HEADER_BYTES, max_headers=MAX_HEADERS,
+            timeout=aiohttp.ClientTimeout(
+                total=None, connect=self._settings.connect_timeout, sock_read=self._settings.read_timeout
+            ),
+            headers=request_headers(self._settings),
         )  # fmt: skip
         return self
 
@@ -201,22 +116,37 @@ class Fetcher:
         if (target.raw_host or "") != hostname_of(url):
             return Failure(Reason.BAD_URL, "two URL parsers disagree about its host")
         try:
-            async with self._session.get(target, headers=headers or {}, allow_redirects=False) as reply:
-                return await self._read(url, reply, wants)
+            async with (
+                asyncio.timeout(self._settings.timeout) as limit,
+                self._session.get(target, headers=headers or {}, allow_redirects=False) as reply,
+            ):
+                return await self._read(url, reply, wants, limit)
         except BlockedAddress as error:
             return Failure(Reason.BLOCKED_ADDRESS, str(error))
         except aiohttp.InvalidURL as error:
             return Failure(Reason.BAD_URL, f"{error}")
-        except TimeoutError:
-            return Failure(Reason.TIMEOUT, f"no whole answer within {self._settings.timeout:g} s", again=True)
+        except _TooSlow as error:
+            return Failure(Reason.TIMEOUT, str(error))
+        except TimeoutError as error:
+            return Failure(Reason.TIMEOUT, self._silence(error), again=True)
         except aiohttp.ClientConnectorError as error:
             return _unconnected(error)
+        except aiohttp.ClientPayloadError as error:
+            return _broken_body(error)
         except (aiohttp.ClientError, ssl.SSLError, ConnectionError, ValueError) as error:
             return Failure(
                 Reason.BAD_RESPONSE, _one_line(error), again=isinstance(error, aiohttp.ClientConnectionError)
             )
 
-    async def _read(self, url: str, reply: aiohttp.ClientResponse, wants: Wants) -> Outcome:
+    def _silence(self, error: TimeoutError) -> str:
+        match error:
+            case aiohttp.ConnectionTimeoutError():
+                return f"no connection within {self._settings.connect_timeout:g} s"
+            case aiohttp.SocketTimeoutError():
+                return f"nothing came for {self._settings.read_timeout:g} s"
+        return str(error) or f"no whole answer within {self._settings.timeout:g} s"
+
+    async def _read(self, url: str, reply: aiohttp.ClientResponse, wants: Wants, limit: asyncio.Timeout) -> Outcome:
         headers = tuple((name.decode("latin-1"), value.decode("utf-8", "replace")) for name, value in reply.raw_headers)
         response = Response(url, reply.status, headers, b"")
         wanted = wants(response)
@@ -225,31 +155,53 @@ class Fetcher:
             return wanted
         if not wanted:
             return response
-        limit = self._settings.max_bytes
-        if (reply.content_length or 0) > limit:
+        max_bytes = int(self._settings.max_bytes)
+        if (reply.content_length or 0) > max_bytes:
             reply.close()
-            return Failure(Reason.TOO_LARGE, f"{reply.content_length} bytes, more than {limit}")
+            return Failure(Reason.TOO_LARGE, f"{reply.content_length} bytes, more than {max_bytes}")
         try:
-            body = await self._body(reply, response.get("content-encoding"), limit)
-        except TooLarge:
+            with Claim(self._budget) as claim:
+                decoder = Decoder(response.get("content-encoding"), max_bytes)
+                body = await self._body(reply, decoder, claim, limit)
+                response = Response(url, reply.status, headers, body)
+                self._budget.keep(response, len(body))
+                return response
+        except TooLarge as error:
             reply.close()
-            return Failure(Reason.TOO_LARGE, f"more than {limit} bytes")
+            return Failure(Reason.TOO_LARGE, str(error))
         except BadEncoding as error:
             reply.close()
             return Failure(Reason.BAD_RESPONSE, f"body: {error}")
-        return Response(url, reply.status, headers, body)
 
-    @staticmethod
-    async def _body(reply: aiohttp.ClientResponse, encodings: str, limit: int) -> bytes:
-        decoder = Decoder(encodings, limit)
-        body, received = bytearray(), 0
+    async def _body(
+        self, reply: aiohttp.ClientResponse, decoder: Decoder, claim: Claim, limit: asyncio.Timeout
+    ) -> bytes:
+        settings, max_bytes = self._settings, int(self._settings.max_bytes)
+        clock = asyncio.get_running_loop().time
+        pieces, received, started = [], 0, clock()
         async for chunk in reply.content.iter_chunked(CHUNK):
             received += len(chunk)
-            if received > limit:
-                raise TooLarge
-            body += decoder.feed(chunk)
+            if received > max_bytes:
+                raise TooLarge(f"more than {max_bytes} bytes")
+            pieces.append(decoder.feed(chunk))
+            if not claim.take(len(pieces[-1])):  # our own want of memory is not the server's fault: stop both clocks
+                left = (limit.when() or clock()) - clock()
+                limit.reschedule(None)
+                started += await claim.wait(len(pieces[-1]), settings.timeout)
+                limit.reschedule(clock() + left)
+            seconds = clock() - started
+            if seconds > RATE_SECONDS and received < settings.min_rate * seconds:
+                reply.close()
+                raise _TooSlow(f"{received} bytes in {seconds:.0f} s, less than {int(settings.min_rate)} a second")
         decoder.finish()
-        return bytes(body)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _broken_body(error: aiohttp.ClientPayloadError) -> Failure:
+    text = _one_line(error)
+    if "Not enough data" in text:  # aiohttp's words for a body that ends before its length or its last chunk
+        return Failure(Reason.BAD_RESPONSE, "cut off: the connection ended before the body did", again=True)
+    return Failure(Reason.BAD_RESPONSE, text, again=isinstance(error.__cause__, ConnectionError))
 
 
 def _unconnected(error: aiohttp.ClientConnectorError) -> Failure:
