@@ -1,7 +1,6 @@
 """The key index: id → data file and row, so that a point lookup reads one row group instead of planning every file."""
 
 import hashlib
-import sqlite3
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from catalog import files
-from catalog.errors import Corrupt, InputError
+from catalog.derived import Derived
+from catalog.errors import Corrupt
 from catalog.schema import KEYS, TABLES
 
 LAYOUT = (
@@ -27,17 +27,14 @@ class KeyIndex:
     """A consumer of the tables: holds whole data files and subtracts both ways."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._path = path
-        with self._sound():
-            self._db = sqlite3.connect(path, timeout=60, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            with self._transaction("IMMEDIATE"):
-                self._lay_out()
+        self._store = Derived(path)
+        self._db = self._store.db
+        with self._store.sound(), self._store.transaction():
+            self._lay_out()
 
     def close(self) -> None:
         """Release the database."""
-        self._db.close()
+        self._store.close()
 
     def _lay_out(self) -> None:
         """Make the tables; start afresh if they were made for other key columns, whose rows nobody would find."""
@@ -49,37 +46,12 @@ class KeyIndex:
         for statement in LAYOUT:
             self._db.execute(statement)
 
-    @contextmanager
-    def _transaction(self, kind: str) -> Iterator[None]:
-        self._db.execute(f"BEGIN {kind}")
-        try:
-            yield
-        except BaseException:
-            if self._db.in_transaction:  # on a full disk SQLite has rolled back already
-                self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
-
-    @contextmanager
-    def _sound(self) -> Iterator[None]:
-        """Raise Corrupt where the index's own file is damaged (it can be built anew), InputError where it is closed."""
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            if error.sqlite_errorname.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-                raise Corrupt(f"{self._path}: {error}; run headrace doctor --repair") from error
-            if isinstance(error, sqlite3.OperationalError):  # read-only, full, locked for a minute
-                raise InputError(
-                    f"{self._path}: {error}; lookups write here: make room, or wait, and try again"
-                ) from error
-            raise
-
     def refresh(self, table: str, urls: Iterable[str]) -> None:
         """Hold exactly these files of a table: add the new, drop the gone; raise Corrupt if one cannot be read."""
         wanted = set(urls)
         if wanted == self.held(table):
             return
-        with self._sound(), self._transaction("IMMEDIATE"):
+        with self._store.sound(), self._store.transaction():
             held = self._held(table)
             for url in wanted - held.keys():
                 self._add(table, url)
@@ -88,7 +60,7 @@ class KeyIndex:
 
     def held(self, table: str) -> set[str]:
         """Return the URLs of the files that are indexed."""
-        with self._sound():
+        with self._store.sound():
             return set(self._held(table))
 
     def _held(self, table: str) -> dict[str, int]:
@@ -115,7 +87,7 @@ class KeyIndex:
         wanted = set(urls)
         while True:
             # one snapshot: another reader's refresh may drop files meanwhile
-            with self._sound(), self._transaction("DEFERRED"):
+            with self._store.sound(), self._store.transaction("DEFERRED"):
                 if wanted <= self._held(table).keys():
                     return self._find([_key(table, column, value) for value in values], wanted)
             self.refresh(table, wanted)
