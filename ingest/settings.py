@@ -1,21 +1,15 @@
 """Settings of the intake: which sources, how to behave on the network, and what to keep."""
 
 import re
-from pathlib import PurePath
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BeforeValidator, ByteSize, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, ByteSize, Field
 
 from catalog.settings import Settings
-from ingest.urls import canonical, hostname_of, path_and_query
+from ingest.source_settings import Source as Source
+from ingest.source_settings import scheme_of as scheme_of
 
-SourceKind: TypeAlias = Literal["site", "page", "sitemap", "feed", "warc", "folder", "table"]
-SourceClass: TypeAlias = Literal["news", "social", "blog", "other"]
-
-SUPPORTED_KINDS = ("site", "page", "sitemap", "feed", "warc", "folder")
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-FEED_NAME = re.compile(r"(^|/)(feed|rss|atom)([./]|$)|\.(rss|atom)$", re.IGNORECASE)
-SITEMAP_NAME = re.compile(r"(^|/)sitemap[^/]*\.xml(\.gz)?$", re.IGNORECASE)
 
 
 def parse_seconds(value: object) -> object:
@@ -29,49 +23,6 @@ def parse_seconds(value: object) -> object:
 
 
 Seconds: TypeAlias = Annotated[float, BeforeValidator(parse_seconds), Field(ge=0, allow_inf_nan=False)]
-
-
-class Source(Settings):
-    """One place that the world comes in from."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-    url: str = Field(min_length=1)  # a web address, or a local path or glob for folder and warc
-    kind: SourceKind
-    source_class: SourceClass = Field(default="other", alias="class")
-    depth: int = Field(default=3, ge=0)  # links followed from the seed
-    max_pages: int = Field(default=1000, ge=1)  # new pages admitted in one run; the rest wait for the next
-    max_media: int = Field(default=5000, ge=0)  # new pictures and recordings admitted in one run
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill(cls, value: object) -> object:
-        if isinstance(value, str):
-            value = {"url": value}
-        if isinstance(value, dict) and isinstance(value.get("url"), str):
-            guessed: dict[str, object] = {"kind": guess_kind(value["url"])}
-            if "source_class" not in value:
-                guessed["class"] = guess_class(value["url"])
-            value = guessed | value
-        return value
-
-    @field_validator("kind")
-    @classmethod
-    def _supported(cls, kind: SourceKind) -> SourceKind:
-        if kind not in SUPPORTED_KINDS:
-            raise ValueError(f"sources of kind '{kind}' cannot be read; use one of {', '.join(SUPPORTED_KINDS)}")
-        return kind
-
-    @model_validator(mode="after")
-    def _addressable(self) -> "Source":
-        scheme = scheme_of(self.url)
-        if scheme in ("http", "https") and canonical(self.url) is None:
-            raise ValueError(f"'{self.url}' is not a valid URL")
-        if self.kind in ("site", "page", "sitemap", "feed") and scheme not in ("http", "https"):
-            raise ValueError(f"a source of kind '{self.kind}' needs an http or https URL, not '{self.url}'")
-        if self.kind in ("folder", "warc") and scheme not in ("", "file"):
-            raise ValueError(f"a source of kind '{self.kind}' needs a local path, not '{self.url}'")
-        return self
 
 
 class NetworkSettings(Settings):
@@ -137,36 +88,3 @@ class IngestSettings(Settings):
     network: NetworkSettings = NetworkSettings()
     cleaning_rules: CleaningRules = CleaningRules()
     extract: ExtractSettings = ExtractSettings()
-
-
-def scheme_of(url: str) -> str:
-    """Return the lower-case URL scheme, or '' for a local path."""
-    match = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):", url)
-    return match[1].lower() if match else ""
-
-
-def guess_kind(url: str) -> SourceKind:
-    """Guess what a source is from its address alone."""
-    web = scheme_of(url) in ("http", "https")
-    path = path_and_query(canonical(url) or "http://x/").partition("?")[0] if web else url
-    suffixes = [suffix.lower() for suffix in PurePath(path).suffixes]
-    if ".warc" in suffixes[-2:]:
-        return "warc"
-    if {".jsonl", ".csv", ".parquet"} & set(suffixes[-2:]):
-        return "table"
-    if not web:
-        return "folder"
-    if SITEMAP_NAME.search(path):
-        return "sitemap"
-    return "feed" if FEED_NAME.search(path) else "site"
-
-
-def guess_class(url: str) -> SourceClass:
-    """Guess news, social or blog from the first label of the host; 'other' when it says nothing."""
-    address = canonical(url)
-    label = hostname_of(address).split(".")[0] if address else ""
-    match label:
-        case "news" | "social" | "blog":
-            return label
-        case _:
-            return "other"
