@@ -39,6 +39,9 @@ VOID = frozenset(("br", "img", "amp-img", "audio", "video", "source", "track", "
 MARKUP_ATTRIBUTES = frozenset(("href", "title", "lang", "cite", "datetime"))
 ARTICLES = frozenset(("article", "main"))
 LISTS = frozenset(("ul", "ol", "dl", "menu", "dir"))
+FIGURES = re.compile(
+    r"(?:^|\s)(?:figure|informalfigure|wp-caption|wp-block-image|thumbinner)(?:\s|$)"
+)  # <div>s from before <figure>
 CHROME_TAGS = frozenset(("nav", "footer", "aside", "form", "search"))
 CHROME_ROLES = frozenset(
     ("navigation", "banner", "contentinfo", "complementary", "search", "menu", "menubar", "toolbar")
@@ -63,6 +66,8 @@ class Block:
     text: str
     order: int  # its place among all blocks of the page
     chrome: int = 0  # how many elements of navigation, footers, asides … enclose it
+    linked: int = 0  # how many of its characters, before rendering, stand in links
+    box: int = 0  # the element that holds it, a place in Page.boxes
     markup: str | None = None  # the block with its inline tags, where the walk was asked to keep them
 
 
@@ -86,7 +91,9 @@ class Page:
 
     blocks: list[Block] = field(default_factory=list)
     references: list[Reference] = field(default_factory=list)
-    captions: dict[int, int] = field(default_factory=dict)  # figure → order of its caption's block
+    captions: dict[int, list[int]] = field(default_factory=dict)  # figure → orders of its caption's blocks
+    boxes: list[int] = field(default_factory=lambda: [0])  # of each block-level element, that which encloses it
+    tags: list[str] = field(default_factory=lambda: ["body"])  # of each block-level element
 
 
 def read_page(tree: Element, url: str, keep_markup: bool = False, keep_spaces: bool = False) -> Page:
@@ -116,8 +123,11 @@ class _Walker:
         self.heading: int | None = None
         self.chromes: list[bool] = []
         self.lists = self.chrome = self.articles = 0
+        self.boxes = [0]  # the open block-level elements
+        self.links = self.linked = 0  # open links, and the characters gathered in links
         self.table: Element | None = None  # the data table being read as one block
         self.figures: list[int] = []
+        self.framed: list[bool] = []  # of each open block-level element: whether it is a figure
         self.num_figures = 0
         self.pending: list[Reference] = []  # references met in the block that is still open
 
@@ -147,8 +157,10 @@ class _Walker:
                     skipped = None
                 elif tag in KINDS:
                     self._close(element, tag)
-                elif self.keep_markup and tag not in VOID:
-                    self.markup.append(f"</{tag}>")
+                else:
+                    self.links -= tag == "a"
+                    if self.keep_markup and tag not in VOID:
+                        self.markup.append(f"</{tag}>")
                 if element.tail and element is not body:
                     self._add(element.tail)
         self._flush()
@@ -158,7 +170,8 @@ class _Walker:
             self._add(BREAK, raw=True)
         elif tag in IMAGES:
             self._refer(element, "image")
-        elif self.keep_markup and tag not in VOID:
+        self.links += tag == "a"
+        if self.keep_markup and tag not in VOID:
             self.markup.append(_start_tag(element))
 
     def _open(self, element: Element, tag: str) -> None:
@@ -175,32 +188,44 @@ class _Walker:
         kind = KINDS[tag] or self.kinds[-1]
         if tag == "table" and is_data_table(element):
             self.table, kind = element, "table"
-        elif tag in ("p", "div") and "caption" in name and next(element.iter("img"), None) is None:
+        elif tag in ("p", "div") and self._captions(element, name):
             kind = "caption"
         self.kinds.append(kind)
+        self.boxes.append(len(self.page.boxes))
+        self.page.boxes.append(self.boxes[-2])
+        self.page.tags.append(tag)
         self.articles += tag in ARTICLES
         self.lists += tag in LISTS
         self.heading = HEADINGS.get(tag, self.heading)
-        if tag == "figure":
+        self.framed.append(tag == "figure" or (tag == "div" and FIGURES.search(element.get("class") or "") is not None))
+        if self.framed[-1]:
             self.num_figures += 1
             self.figures.append(self.num_figures)
+
+    def _captions(self, element: Element, name: str) -> bool:
+        """Tell whether a paragraph is the caption of a picture by its class."""
+        titles = bool(self.figures) and element.get("class") == "title"  # as DocBook writes "Figure 1. …"
+        return (titles or "caption" in name) and next(element.iter("img"), None) is None
 
     def _close(self, element: Element, tag: str) -> None:
         if self.table is None or self.table is element:
             self._flush()
             self.table = None
             self.kinds.pop()
+            self.boxes.pop()
             self.articles -= tag in ARTICLES
             self.lists -= tag in LISTS
             if tag in HEADINGS:
                 self.heading = None
-            if tag == "figure":
+            if self.framed.pop():
                 self.figures.pop()
         self.chrome -= self.chromes.pop()
 
     def _add(self, text: str, raw: bool = False) -> None:
         text = text if raw or self.table is None else SPACES.sub(" ", text)
         self.text.append(text)
+        if self.links:
+            self.linked += len(text)
         if self.keep_markup:
             self.markup.append(text if raw else escape(text, quote=False))
 
@@ -213,12 +238,13 @@ class _Walker:
             text = self._rendered(text, kind)
             level = self.heading if kind == "heading" else self.lists if kind == "list_item" else None
             markup = self._rendered("".join(self.markup), kind) if self.keep_markup else None
-            self.page.blocks.append(Block(kind, level, text, order, self.chrome, markup))
+            self.page.blocks.append(Block(kind, level, text, order, self.chrome, self.linked, self.boxes[-1], markup))
             if kind == "caption" and self.figures:
-                self.page.captions.setdefault(self.figures[-1], order)
+                self.page.captions.setdefault(self.figures[-1], []).append(order)
         for reference in self.pending:
             reference.inside = filled
         self.pending.clear()
+        self.linked = 0
         self.text.clear()
         self.markup.clear()
 

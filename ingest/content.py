@@ -8,12 +8,16 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from ingest.blocks import Block, Page, Reference
+from ingest.recovery import recovered
 from ingest.references import Element
 
 NOT_LETTERS = re.compile(r"[\W_]+")
 ANCHOR = 40  # letters from which a block's text is taken to be unmistakable
 SHORT = 16  # letters under which a block must follow the last one at once, or share an edge with one of the extractor's
 CLOSE = 150  # letters of rejected text that may stand between a picture and the content that it belongs to
+WORD = re.compile(r"[\u3400-\u9fff]|[^\W\u3400-\u9fff]+")
+MIN_WORDS = 4  # of a unit that may be told by its words
+MAX_LACKING = 0.1  # of a unit's words that its block may lack
 KINDS = {"head": "heading", "item": "list_item", "row": "table", "code": "code", "quote": "quote"}
 UNITS = ("p", "head", "item", "row", "code", "quote", "ab", "fw")
 
@@ -43,7 +47,7 @@ def compact(text: str) -> str:
 
 
 def main_blocks(page: Page, extracted: Element) -> list[Block]:
-    """Return the blocks of the page that make up the extracted body, in DOM order, covering all of its text.
+    """Return the blocks of the page that make up the extracted body, in DOM order, with what the extractor lost there.
 
     Where the extractor joined or cut a block, its own text takes the block's place and order.
     """
@@ -51,7 +55,8 @@ def main_blocks(page: Page, extracted: Element) -> list[Block]:
     text = "".join(compact(unit.text) for unit in units)
     compacted = [compact(block.text) for block in page.blocks]
     matches = _match(page.blocks, compacted, text, units)
-    return _without_chrome(_fill(matches, units, page.blocks, compacted))
+    kept = _without_chrome(_fill(matches, units, page.blocks, compacted))
+    return recovered(page, kept, _depth(kept)) if kept else []
 
 
 def _without_chrome(blocks: Sequence[Block]) -> list[Block]:
@@ -162,21 +167,50 @@ def _find_short(letters: str, text: str, position: int, limit: int, edges: set[i
 def _fill(
     matches: list[Match], units: Sequence[Unit], blocks: Sequence[Block], compacted: Sequence[str]
 ) -> list[Block]:
-    """Add the extractor's units that no match covers, at the place and order of the DOM block that holds them."""
+    """Add the extractor's units that no match covers, at the place and order of the DOM block that holds them.
+
+    A block of which they hold several pieces, or most words, stands for them itself: extractors drop words from within
+    sentences. One piece of a block is what the extractor chose of it.
+    """
     found: list[tuple[int, Block]] = [(match.start, match.block) for match in matches]
     ends = [match.end for match in matches]
     starts = [match.start for match in matches]
+    homes: dict[int, list[Unit]] = {}
     for unit in units:
         if _covered(unit, matches, starts, ends) * 2 >= unit.end - unit.start:
             continue
         before, after = bisect_right(ends, unit.start), bisect_left(starts, unit.end)
         first = matches[before - 1].block.order if before else 0
         last = matches[after].block.order if after < len(matches) else len(blocks)
-        letters = compact(unit.text)
-        home = next((blocks[i] for i in range(first, last) if letters in compacted[i]), None)
-        block = home if home is not None else Block(unit.kind, None, unit.text, first)
-        found.append((unit.start, replace(block, text=unit.text, markup=None)))
+        home = _home(unit, blocks[first:last], compacted[first:last])
+        if home is None:
+            found.append((unit.start, Block(unit.kind, None, unit.text, first)))
+        else:
+            homes.setdefault(home.order, []).append(unit)
+    matched = {match.block.order for match in matches}
+    for order, inside in homes.items():
+        home = blocks[order]
+        whole = len(inside) > 1 or compact(inside[0].text) not in compacted[order]
+        if (
+            whole
+            and order not in matched
+            and 2 * sum(unit.end - unit.start for unit in inside) >= len(compacted[order])
+        ):
+            found.append((inside[0].start, home))
+        else:
+            found += [(unit.start, replace(home, text=unit.text, markup=None)) for unit in inside]
     return [block for _, block in sorted(found, key=lambda item: item[0])]
+
+
+def _home(unit: Unit, blocks: Sequence[Block], compacted: Sequence[str]) -> Block | None:
+    """Return the block that holds a unit's letters, else the first that holds nearly all of its words."""
+    letters = compact(unit.text)
+    home = next((block for block, text in zip(blocks, compacted, strict=True) if letters in text), None)
+    words = Counter(WORD.findall(unit.text))
+    if home is not None or words.total() < MIN_WORDS:
+        return home
+    lacking = MAX_LACKING * words.total()
+    return next((block for block in blocks if (words - Counter(WORD.findall(block.text))).total() <= lacking), None)
 
 
 def _covered(unit: Unit, matches: Sequence[Match], starts: Sequence[int], ends: Sequence[int]) -> int:
@@ -203,24 +237,24 @@ def main_references(page: Page, kept: Sequence[Block]) -> list[Reference]:
 
 
 def _caption(page: Page, reference: Reference) -> str | None:
-    order = caption_order(reference, page)
-    return " ".join(page.blocks[order].text.split()) if order is not None else None
+    texts = (" ".join(page.blocks[order].text.split()) for order in caption_orders(reference, page))
+    return " ".join(texts) or None
 
 
-def caption_order(reference: Reference, page: Page) -> int | None:
-    """Return the order of a reference's caption: that of its figure, else the caption that follows it at once."""
+def caption_orders(reference: Reference, page: Page) -> Sequence[int]:
+    """Return the orders of a reference's captions: those of its figure, else the caption that follows it at once."""
     if reference.figure is not None and reference.figure in page.captions:
         return page.captions[reference.figure]
     follows = reference.place + reference.inside
-    if follows >= len(page.blocks) or page.blocks[follows].kind != "caption" or follows in page.captions.values():
-        return None
-    return follows
+    if follows >= len(page.blocks) or page.blocks[follows].kind != "caption":
+        return ()
+    return () if any(follows in orders for orders in page.captions.values()) else (follows,)
 
 
 def with_captions(page: Page, kept: Sequence[Block], references: Sequence[Reference]) -> list[Block]:
     """Add the captions of the kept media to the kept blocks, at their place."""
     orders = {block.order for block in kept}
-    added = {order for item in references if (order := caption_order(item, page)) is not None and order not in orders}
+    added = {order for item in references for order in caption_orders(item, page) if order not in orders}
     reached = list(accumulate((block.order for block in kept), max))
     places = [(index, 1, block) for index, block in enumerate(kept)]
     places += [(bisect_left(reached, order), 0, page.blocks[order]) for order in sorted(added)]
@@ -254,13 +288,8 @@ def anchors(references: Sequence[Reference], page: Page, kept: Sequence[Block]) 
     orders = sorted(index_of)
     found: list[int | None] = []
     for reference in references:
-        caption = caption_order(reference, page)
-        own = index_of.get(reference.place) if reference.inside else None
+        near = [*caption_orders(reference, page), *([reference.place] if reference.inside else [])]
         before = bisect_left(orders, reference.place)
         last = index_of[orders[max(before - 1, 0)]] if orders else None
-        found.append(
-            next(
-                (index for index in (index_of.get(-1 if caption is None else caption), own) if index is not None), last
-            )
-        )
+        found.append(next((index_of[order] for order in near if order in index_of), last))
     return found

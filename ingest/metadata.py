@@ -1,11 +1,13 @@
 """A page's title, author, date, language and licence, from its own declarations."""
 
+import datetime
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Any
 
+import yaml
 from htmldate import find_date
 
 from ingest.references import Element, absolute
@@ -28,6 +30,24 @@ class Metadata:
     language: str | None = None  # the primary subtag of <html lang>, e.g. zh
     licence: str | None = None
     media: list[tuple[str, str]] = field(default_factory=list)  # kind and canonical URL of og: pictures and sounds
+
+    def over(self, other: "Metadata") -> "Metadata":
+        """Return these declarations, with another's where these are silent."""
+        return Metadata(*(mine or theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
+
+
+def read_front_matter(text: str) -> Metadata:
+    """Read the YAML in front of a Markdown file; raise yaml.YAMLError."""
+    found = yaml.safe_load(text)
+    named = {str(key).lower(): value for key, value in found.items()} if isinstance(found, dict) else {}
+    date = named.get("date") or named.get("published")
+    return Metadata(
+        title=_text(named.get("title")),
+        author=_names(named.get("author") or named.get("authors")),
+        date=_day(date.isoformat() if isinstance(date, datetime.date) else date),
+        language=_primary(_text(named.get("lang") or named.get("language")) or ""),
+        licence=_text(named.get("license") or named.get("licence")),
+    )
 
 
 def read_metadata(tree: Element, url: str) -> Metadata:
@@ -118,7 +138,11 @@ def _language(tree: Element, named: Mapping[str, str]) -> str | None:
         or named.get("content-language")
         or ""
     )
-    primary = re.split(r"[-_,;\s]", value.strip())[0].lower()
+    return _primary(value)
+
+
+def _primary(tag: str) -> str | None:
+    primary = re.split(r"[-_,;\s]", tag.strip())[0].lower()
     return primary if re.fullmatch(r"[a-z]{2,3}", primary) else None
 
 

@@ -63,7 +63,7 @@ def test_references_are_resolved_against_base_and_know_their_place(page: Page) -
     assert all(reference.url.startswith("http://e.org/x/") for reference in page.references)
     assert found["banner.png"].chrome == 1
     assert found["lead.jpg"].place == 2 and not found["lead.jpg"].inside
-    assert found["a2.png"].alt == "An a" and page.captions[found["a2.png"].figure or 0] == 4
+    assert found["a2.png"].alt == "An a" and page.captions[found["a2.png"].figure or 0] == [4]
     assert found["i.png"].place == 7 and found["i.png"].inside
     assert found["s.ogg"].kind == "audio"
 
