@@ -41,6 +41,9 @@ def _utf8(value: str | None) -> str | None:
     return value
 
 
+At = Annotated[
+    str | None, typer.Option("--at", help="Look at an earlier snapshot.", metavar="SEQ|TAG", callback=_utf8)
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output and nothing else.")]
 
 
@@ -67,11 +70,21 @@ def existing(root: Path | None) -> "tuple[Home, Config]":
     return Home.open(config.catalog), config
 
 
+def _seq(home: "Home", at: str | None) -> int | None:
+    """Return the seq that --at means."""
+    from catalog import snapshots
+
+    return None if at is None else snapshots.resolve(home.ledger.refresh(), at)
+
+
 def _run(config: Path, root: Path | None, engine: str | None, as_json: bool, only: str | None) -> None:
-    loaded = Config.load(config, root=str(root) if root else None, engine=engine)
     from catalog import run as running
 
-    show(running.run(loaded, only), as_json, _render_run)
+    show(running.run(_load(config, root, engine), only), as_json, _render_run)
+
+
+def _load(config: Path, root: Path | None, engine: str | None) -> Config:
+    return Config.load(config, root=str(root) if root else None, engine=engine)
 
 
 def _render_run(result: dict[str, Any], console: "Console") -> None:
@@ -92,9 +105,17 @@ Engine = Annotated[
 
 
 @app.command("run", rich_help_panel="Jobs")
-def run_command(config: ConfigPath, root: Root = None, engine: Engine = None, as_json: Json = False) -> None:
+def run_command(
+    config: ConfigPath,
+    root: Root = None,
+    engine: Engine = None,
+    again: Annotated[bool, typer.Option("--again", help="First bring back what a rollback turned off.")] = False,
+    as_json: Json = False,
+) -> None:
     """Run every stage that has something to do, in order."""
-    _run(config, root, engine, as_json, None)
+    from catalog import run as running
+
+    show(running.run(_load(config, root, engine), again=again), as_json, _render_run)
 
 
 def _add_stage_command(name: str) -> None:
@@ -150,7 +171,15 @@ def search(  # noqa: PLR0913 — one parameter an option
     image: Annotated[Path | None, typer.Option(help="Find pictures like this file.")] = None,
     like: Annotated[str | None, typer.Option(help="Find records like this id.", callback=_utf8)] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many hits.")] = 10,
-    kind: Annotated[Literal["text", "image"], typer.Option(help="With --text: documents or pictures.")] = "image",
+    kind: Annotated[
+        Literal["text", "image", "audio"], typer.Option(help="With --text: documents, pictures or recordings.")
+    ] = "image",
+    mode: Annotated[
+        Literal["hybrid", "vectors", "words"], typer.Option(help="With --text: by meaning, by word, or both together.")
+    ] = "hybrid",
+    where: Annotated[
+        str | None, typer.Option(help="SQL condition on the records, such as \"language = 'en'\".", callback=_utf8)
+    ] = None,
     root: Root = None,
     as_json: Json = False,
 ) -> None:
@@ -161,17 +190,18 @@ def search(  # noqa: PLR0913 — one parameter an option
     from catalog import search as searching
 
     if text is not None:
-        found = searching.by_text(home, config, text, k, kind)
+        found = searching.by_text(home, config, text, searching.Query(kind, k, where, mode))
     elif image is not None:
-        found = searching.by_image(home, config, image, k)
+        found = searching.by_image(home, config, image, searching.Query("image", k, where))
     else:
-        found = searching.by_example(home, config, str(like), k)
+        found = searching.by_example(home, str(like), k, where)
     show(found, as_json, searching.render)
 
 
 @app.command(rich_help_panel="Look")
 def sql(
     query: Annotated[str, typer.Argument(help='For example "SELECT url, title FROM documents".', callback=_utf8)],
+    at: At = None,
     root: Root = None,
     as_json: Json = False,
 ) -> None:
@@ -179,7 +209,7 @@ def sql(
     home, _ = existing(root)
     from catalog import sql as querying
 
-    show(querying.query(home, query), as_json, querying.render)
+    show(querying.query(home, query, _seq(home, at)), as_json, querying.render)
 
 
 @app.command(rich_help_panel="Look")
@@ -189,6 +219,7 @@ def export(
     where: Annotated[
         str | None, typer.Option(help="SQL condition on examples, such as \"language = 'en'\".", callback=_utf8)
     ] = None,
+    at: At = None,
     root: Root = None,
     as_json: Json = False,
 ) -> None:
@@ -196,7 +227,7 @@ def export(
     home, _ = existing(root)
     from catalog import export as exporting
 
-    show(exporting.export(home, file_format, output, where), as_json, exporting.render)
+    show(exporting.export(home, file_format, output, where, _seq(home, at)), as_json, exporting.render)
 
 
 @app.command(rich_help_panel="Care")
@@ -236,6 +267,9 @@ def _set_up_logging(verbose: bool) -> None:
 
 
 def _add_spokes() -> None:
+    from catalog.care_cli import app as care
+
+    app.add_typer(care)
     for point in sorted(entry_points(group="headrace.commands"), key=lambda point: point.name):
         app.add_typer(point.load())
 

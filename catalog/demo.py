@@ -115,7 +115,7 @@ def run(root: Path, engine: str) -> dict[str, Any]:
         "status": status.status(home, config),
         "rejects": _rejects(home),
         "examples": _examples(home),
-        "search": {"query": QUERY, **search.by_text(home, config, QUERY, 3, "image")},
+        "search": {"query": QUERY, **search.by_text(home, config, QUERY, search.Query("image", 3))},
         "model": _newest_model(home),
         "seconds": round(time.monotonic() - started, 1),
     }

@@ -5,11 +5,14 @@ import math
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from rich.console import Console
 
 from catalog import demo, doctor, export, models, run, search, status, why
+from catalog.errors import InputError
 from catalog.home import Home
+from catalog.search import Query
 from catalog.settings import Config
 
 pytestmark = pytest.mark.slow
@@ -37,18 +40,33 @@ def test_what_was_turned_away_has_a_reason(local) -> None:
 def test_words_find_the_right_picture(local) -> None:
     assert local.result["search"]["hits"][0]["url"].endswith("red-apple.png")
     for query, name in (("a frog", "frog"), ("a volcano", "volcano"), ("熊猫", "panda")):
-        hits = search.by_text(local.home, local.config, query, 3, "image")["hits"]
+        hits = search.by_text(local.home, local.config, query, Query("image", 3))["hits"]
         assert name in hits[0]["url"], (query, hits)
 
 
 def test_words_find_the_right_document(local) -> None:
-    hits = search.by_text(local.home, local.config, "how coffee beans are roasted and brewed", 3, "text")["hits"]
+    hits = search.by_text(local.home, local.config, "how coffee beans are roasted and brewed", Query("text", 3))["hits"]
     assert "coffee" in hits[0]["url"]
+
+
+def test_words_find_the_moment_of_a_recording(local) -> None:
+    found = search.by_text(local.home, local.config, "volcano", Query("audio", 3))
+    assert "volcano" in found["hits"][0]["text"].lower() and found["hits"][0]["text"].startswith("[0:")
+
+
+def test_a_condition_narrows_what_is_found(local) -> None:
+    for mode in ("hybrid", "vectors", "words"):
+        found = search.by_text(local.home, local.config, "竹子", Query("text", 5, "language = 'zh'", mode))  # type: ignore[arg-type]
+        ids = {hit["id"] for hit in found["hits"]}
+        assert ids and ids <= set(local.home.view().lookup("documents", "document_id", ids).filter(
+            pa.compute.field("language") == "zh")["document_id"].to_pylist())  # fmt: skip
+    with pytest.raises(InputError, match="--where"):
+        search.by_text(local.home, local.config, "x", Query("text", 5, "no_such_column = 1"))
 
 
 def test_a_picture_finds_itself(local) -> None:
     file = models.examples_dir() / "site" / "img" / "frog.png"
-    hit = search.by_image(local.home, local.config, file, 1)["hits"][0]
+    hit = search.by_image(local.home, local.config, file, Query("image", 1))["hits"][0]
     assert hit["url"].endswith("frog.png")
     assert hit["score"] == pytest.approx(1.0, abs=1e-3)
 
