@@ -1,6 +1,6 @@
 """Pages in; documents, media and rejects out."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache, partial
 from typing import Any, TypeAlias
 
@@ -9,9 +9,11 @@ import pyarrow as pa
 from catalog.errors import Corrupt
 from catalog.schema import LOCATOR, Reason, body, rejects
 from catalog.warc import read_payload
-from ingest.document import Rejected, read_document
+from ingest.document import read_document
 from ingest.guard import Guarded, Stopped
-from ingest.settings import CleaningRules, ExtractSettings
+from ingest.reading import Rejected
+from ingest.rights import describe, opt_out
+from ingest.settings import OPT_OUTS, CleaningRules, ExtractSettings
 from ingest.sniff import sniff
 
 MEDIA_KINDS = ("image", "audio", "video")
@@ -21,8 +23,14 @@ Read: TypeAlias = Callable[[Mapping[str, Any]], bytes]  # a row of pages → its
 Parse: TypeAlias = Callable[[bytes, str, Mapping[str, Any]], dict[str, Any]]  # payload, kind, row → document; Rejected
 
 
-def extract_batch(pages: pa.Table, read: Read, parse: Parse, respect_rights: bool = True) -> dict[str, pa.Table]:
-    """Turn each row of `pages` into a row of `documents`, `media` or `rejects`; opt-outs count if `respect_rights`."""
+def extract_batch(
+    pages: pa.Table, read: Read, parse: Parse, opt_outs: Collection[str] = OPT_OUTS, agent: str = "headrace"
+) -> dict[str, pa.Table]:
+    """Turn each row of `pages` into a row of `documents`, `media` or `rejects`.
+
+    `opt_outs` are the rights signals, said to everyone or to `agent`, that turn a row away; a page whose pictures alone
+    are reserved becomes a document without pictures.
+    """
     documents: dict[str, dict[str, Any]] = {}
     media: list[dict[str, Any]] = []
     rejected: list[dict[str, str | None]] = []
@@ -30,14 +38,15 @@ def extract_batch(pages: pa.Table, read: Read, parse: Parse, respect_rights: boo
         try:
             payload = _payload(row, read)
             sniffed = sniff(payload, row["content_type"], row["url"])
-            if respect_rights and (signal := opt_out(row["rights"] or "", sniffed.kind)):
-                raise Rejected(
-                    Reason.NOAI, f"its owner says {signal}; extract.respect_rights decides whether that counts"
-                )
+            if signal := opt_out(row["rights"], sniffed.kind, opt_outs, agent):
+                detail = f"its owner says {describe(signal)}; extract.respect_rights decides whether that counts"
+                raise Rejected(Reason.NOAI, detail)
             if sniffed.kind in MEDIA_KINDS:
                 media.append(_media_row(row, sniffed.kind, sniffed.content_type, len(payload)))
             elif sniffed.kind in DOCUMENT_KINDS:
                 document = parse(payload, sniffed.kind, row)
+                if opt_out(row["rights"], "image", opt_outs, agent):
+                    document["media"] = [medium for medium in document["media"] if medium["kind"] != "image"]
                 # Two payloads of one URL may hold the same text: one document, with the later fetch's facts.
                 other = documents.get(document["document_id"])
                 documents[document["document_id"]] = document if other is None else max(document, other, key=_age)
@@ -54,13 +63,6 @@ def extract_batch(pages: pa.Table, read: Read, parse: Parse, respect_rights: boo
         "media": pa.Table.from_pylist(media, schema=body("media")),
         "rejects": rejects("extract", rejected),
     }
-
-
-def opt_out(rights: str, kind: str) -> str:
-    """Return the rights signal that keeps a page or a picture out of training data, '' where there is none."""
-    signals = {signal.strip() for signal in rights.split(",")}
-    decisive = {"noai", "tdm-reservation=1"} | ({"noimageai"} if kind == "image" else set())
-    return min(signals & decisive, default="")
 
 
 def _payload(row: Mapping[str, Any], read: Read) -> bytes:
@@ -112,13 +114,16 @@ def _guarded(max_seconds: float, max_memory: int) -> Guarded[..., dict[str, Any]
 class ExtractWorker:
     """Reads payloads from the warehouse, then calls `extract_batch`."""
 
-    def __init__(self, warehouse: str, max_bytes: int, rules: CleaningRules, wanted: ExtractSettings) -> None:
+    def __init__(
+        self, warehouse: str, max_bytes: int, rules: CleaningRules, wanted: ExtractSettings, agent: str
+    ) -> None:
         self._read = partial(_read_row, warehouse, max_bytes)
         self._parse = guarded_parser(rules, wanted)
-        self._respect_rights = wanted.respect_rights
+        self._opt_outs = wanted.opt_outs if wanted.respect_rights else ()
+        self._agent = agent
 
     def __call__(self, part: pa.Table) -> Mapping[str, pa.Table]:
-        return extract_batch(part, self._read, self._parse, self._respect_rights)
+        return extract_batch(part, self._read, self._parse, self._opt_outs, self._agent)
 
 
 def _read_row(warehouse: str, max_bytes: int, row: Mapping[str, Any]) -> bytes:

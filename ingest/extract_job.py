@@ -22,14 +22,15 @@ def run_extract(home: "Home", config: Config) -> StageReport:
     view = home.view()
     plans = (_plan(view, batch) for batch in batches)
     max_bytes = int(settings.network.max_bytes)
-    worker = partial(_load, home.warehouse, max_bytes, settings.cleaning_rules, settings.extract)
+    agent = settings.network.user_agent
+    worker = partial(_load, home.warehouse, max_bytes, settings.cleaning_rules, settings.extract, agent)
     return home.publish(EXTRACT, config, plans, worker, config.resources("extract", DEFAULT))
 
 
-def _load(warehouse: str, max_bytes: int, rules: CleaningRules, wanted: ExtractSettings) -> Worker:
+def _load(warehouse: str, max_bytes: int, rules: CleaningRules, wanted: ExtractSettings, agent: str) -> Worker:
     from ingest.extract import ExtractWorker
 
-    return ExtractWorker(warehouse, max_bytes, rules, wanted)
+    return ExtractWorker(warehouse, max_bytes, rules, wanted, agent)
 
 
 def _plan(view: "View", batch: "Batch") -> "Plan":
@@ -42,8 +43,9 @@ def _plan(view: "View", batch: "Batch") -> "Plan":
 def _settings(config: Config) -> dict[str, object]:
     settings = config.section(IngestSettings)
     return {
-        "cleaning_rules": settings.cleaning_rules.model_dump(mode="json"),
+        "cleaning_rules": settings.cleaning_rules.result_settings(),
         "extract": settings.extract.model_dump(mode="json", exclude={"max_seconds", "max_memory"}),
+        "agent": settings.network.user_agent,  # opt-outs may be said to one agent
     }
 
 

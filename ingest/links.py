@@ -1,6 +1,5 @@
-"""What a fetched page points to, and what it says about its own rights: read from the DOM and the headers."""
+"""What a fetched page points to, and what it says about its own use: read from the DOM and the headers."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -9,12 +8,12 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 from ingest.charset import decode_text
 from ingest.fetch import Response
 from ingest.references import absolute, image_url, is_icon, picture_url, player_url
+from ingest.rights import Signal, directives, header_signals, json_ld_licences, licence, meta_robots, tdm
 from ingest.urls import canonical
 
 HTML_TYPES = ("text/html", "application/xhtml+xml")
 META_MEDIA = ("og:image", "og:image:url", "og:image:secure_url", "og:audio", "og:audio:url", "twitter:image")
-RIGHTS = ("noai", "noimageai", "noindex", "nofollow", "noarchive", "nosnippet", "none")
-LINK_HEADER = re.compile(r"<([^>]*)>([^<]*)")
+MAX_JSON_LD = 1 << 20  # characters
 
 
 @dataclass
@@ -23,47 +22,39 @@ class Page:
 
     links: list[str] = field(default_factory=list)
     media: list[str] = field(default_factory=list)
-    directives: set[str] = field(default_factory=set)  # of <meta name=robots> and kin
-    licence: str = ""
+    signals: list[Signal] = field(default_factory=list)  # of headers and markup
 
 
-def read_page(response: Response) -> Page:
-    """Parse an HTML response; links under nofollow are left out."""
+def read_page(response: Response, agent: str) -> Page:
+    """Parse an HTML response; links under a nofollow for everyone or for `agent` are left out."""
     tree = LexborHTMLParser(decode_text(response.body, response.get("content-type")))
     base_node = tree.css_first("base[href]")
     base = (canonical(_attribute(base_node, "href"), response.url) if base_node else None) or response.url
-    page = Page()
-    for node in tree.css("meta[name]"):
-        if _attribute(node, "name").lower() in ("robots", "headrace", "tdm-reservation"):
-            name, content = _attribute(node, "name").lower(), _attribute(node, "content")
-            page.directives |= {f"tdm-reservation={content.strip()}"} if name == "tdm-reservation" else _tokens(content)
-    follow = not {"nofollow", "none"} & (page.directives | _tokens(response.get("x-robots-tag")))
+    page = Page(signals=[*header_signals(response.headers, response.url), *_signals(tree, base)])
+    follow = not {"nofollow", "none"} & directives(page.signals, agent)
     links = _links(tree) if follow else iter(())
     page.links = list(dict.fromkeys(url for raw in links if (url := canonical(raw, base))))
     page.media = list(dict.fromkeys(url for url in _media(tree, base) if url))
-    for node in tree.css("a[rel~=license], link[rel~=license]"):
-        page.licence = page.licence or canonical(_attribute(node, "href"), base) or ""
     return page
 
 
-def rights_of(response: Response, page: Page | None) -> str:
-    """Join the rights signals of headers and markup: 'noai, tdm-reservation=1'; '' where there are none."""
-    found = _tokens(response.get("x-robots-tag"))
-    reservation = response.get("tdm-reservation").strip()
-    if reservation:
-        found.add(f"tdm-reservation={reservation}")
-    policy = response.get("tdm-policy").strip()
-    if policy:
-        found.add(f"tdm-policy={policy}")
-    return ", ".join(sorted(found | (page.directives if page else set())))
+def signals_of(response: Response, page: Page | None) -> list[Signal]:
+    """Return what a response says about its use, with the markup where it is a page."""
+    return page.signals if page else header_signals(response.headers, response.url)
 
 
-def licence_of(response: Response, page: Page | None) -> str:
-    """Return the licence's URL from the Link header or the page; '' where none is named."""
-    for target, parameters in LINK_HEADER.findall(response.get("link")):
-        if re.search(r"rel\s*=\s*\"?[^\";]*\blicense\b", parameters, re.IGNORECASE):
-            return canonical(target, response.url) or ""
-    return page.licence if page else ""
+def _signals(tree: LexborHTMLParser, base: str) -> Iterator[Signal]:
+    """Yield what the markup says about the use of its page."""
+    metas: dict[str, str] = {}
+    for node in tree.css("meta[name][content]"):
+        name, content = _attribute(node, "name").lower(), _attribute(node, "content")
+        metas.setdefault(name, content)
+        yield from meta_robots(name, content)
+    yield from tdm("tdm-meta", metas.get("tdm-reservation", ""), metas.get("tdm-policy", ""), base)
+    for node in tree.css("a[rel~=license][href], link[rel~=license][href]"):
+        yield from licence("link", _attribute(node, "href"), base)
+    for node in tree.css('script[type="application/ld+json"]'):
+        yield from json_ld_licences((node.text() or "")[:MAX_JSON_LD], base)
 
 
 def _links(tree: LexborHTMLParser) -> Iterator[str]:
@@ -101,13 +92,3 @@ class _Element:
 
 def _attribute(node: LexborNode, name: str) -> str:
     return (node.attributes.get(name) or "").strip()
-
-
-def _tokens(value: str) -> set[str]:
-    """Keep the directives of an X-Robots-Tag or meta robots value that speak to everyone or to us."""
-    found: set[str] = set()
-    for token in re.split(r"[,;]", value.lower()):
-        agent, _, directive = token.rpartition(":")
-        if agent.strip() in ("", "headrace") and directive.strip() in RIGHTS:
-            found.add(directive.strip())
-    return found

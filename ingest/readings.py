@@ -5,14 +5,19 @@ These tables live in the frontier's file, so that a sealed segment moves them in
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from ingest.rights import Signal
+from ingest.rights import read as read_rights
+from ingest.rights import write as write_rights
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, signature TEXT NOT NULL, next_index INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS records (
     path TEXT NOT NULL, page_id TEXT NOT NULL, signature TEXT NOT NULL, PRIMARY KEY (path, page_id)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS reserved (url TEXT PRIMARY KEY, rights TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS hints (url TEXT PRIMARY KEY, hints TEXT NOT NULL) WITHOUT ROWID;
 """
 
@@ -68,3 +73,14 @@ class Readings:
         """Return what a list said about a page, {} where none did."""
         row = self._db.execute("SELECT hints FROM hints WHERE url = ?", (url,)).fetchone()
         return dict(json.loads(row[0])) if row else {}
+
+    def reserve(self, urls: Iterable[str], signals: Sequence[Signal]) -> None:
+        """Add what a page says about the use of the pictures and recordings that it shows."""
+        for url in urls if signals else ():
+            rights = write_rights([*self.reserved(url), *signals])
+            self._db.execute("INSERT OR REPLACE INTO reserved VALUES (?, ?)", (url, rights))
+
+    def reserved(self, url: str) -> list[Signal]:
+        """Return what pages that show this picture or recording said about its use."""
+        row = self._db.execute("SELECT rights FROM reserved WHERE url = ?", (url,)).fetchone()
+        return read_rights(row[0]) if row else []

@@ -32,6 +32,8 @@ class NetworkSettings(Settings):
     contact: str = Field(default="", pattern=r"^[\x21-\x7e]*$")  # how owners of sites reach you: mailto:you@example.org
     allow_private_hosts: tuple[str, ...] = ()  # 127.0.0.1, localhost:8000, 10.0.0.0/8
     max_bytes: ByteSize = Field(default=ByteSize(50_000_000), gt=0)  # of one response, decoded
+    ask_tdmrep: bool = True  # ask each site for /.well-known/tdmrep.json
+    max_parse_seconds: Seconds = Field(default=10.0, gt=0)  # to read the links of one page, feed or sitemap
     delay: Seconds = 1.0  # between two requests to one host; robots.txt may ask for more
     concurrency: int = Field(default=16, ge=1)
     concurrency_per_host: int = Field(default=4, ge=1)  # applies where delay is 0
@@ -49,32 +51,18 @@ class NetworkSettings(Settings):
     segment_records: int = Field(default=2000, ge=1)
 
 
-PiiKind: TypeAlias = Literal["email", "phone", "cn_id", "card", "ip"]
-
-
-class CleaningRules(Settings):
-    """What is done to every block of text; each rule can be turned off by itself."""
-
-    remove_html: bool = True  # off: blocks keep their inline tags
-    normalize_whitespace: bool = True
-    filter_stopwords: bool = True  # fills analysis_text; the training text never loses a word
-    fix_unicode: bool = True
-    mask_pii: bool = True
-    pii_kinds: tuple[PiiKind, ...] = (
-        "email",
-        "phone",
-        "cn_id",
-        "card",
-    )  # ip is for who wants it: manuals are full of them
+OPT_OUTS = ("noai", "noimageai", "tdm-reservation")
 
 
 class ExtractSettings(Settings):
     """Which pages become documents."""
 
     languages: tuple[str, ...] = ()  # ISO 639-1; empty: all
-    respect_rights: bool = True  # turn away what says noai, noimageai or tdm-reservation=1
+    respect_rights: bool = True  # turn away what the signals in opt_outs reserve; off: all is taken, signals are kept
+    opt_outs: tuple[str, ...] = OPT_OUTS  # of X-Robots-Tag, <meta name=robots> and TDM reservation
     min_chars: int = Field(default=20, ge=0)  # a page with pictures or recordings may say less
     min_quality: float = Field(default=0.0, ge=0, le=1)
+    quality: Quality = Field(default_factory=dict)  # bounds of signals, or gopher, or c4
     max_html_bytes: ByteSize = Field(default=ByteSize(10_000_000), gt=0)
     max_elements: int = Field(default=200_000, ge=1)  # of one page's tree
     max_seconds: Seconds = Field(default=30.0, gt=0)  # to read one page

@@ -13,6 +13,8 @@ import pytest
 from website import PNG, Answer, Crawler, Site, serve
 
 from catalog.warc import read_payload
+from ingest.rights import describe
+from ingest.rights import read as read_rights
 
 
 @pytest.fixture
@@ -314,7 +316,10 @@ def test_rights_and_licence_are_recorded(site: Site, crawler: Crawler) -> None:
     site.routes["/"] = Answer(html, headers=headers)
     crawler.run(site.url)
     page = crawler.pages()[f"{site.url}/"]
-    assert page["rights"] == "noai, noimageai, tdm-reservation=1"
+    assert [describe(signal) for signal in read_rights(str(page["rights"]))] == [
+        "noai (x-robots-tag)", "noindex (x-robots-tag)", "tdm-reservation=1 (tdm-header)", "noimageai (meta)",
+        "licence (link https://example.org/by)",
+    ]  # fmt: skip
     assert page["licence"] == "https://example.org/by"
 
 

@@ -58,7 +58,7 @@ def test_opt_outs_count_unless_told_otherwise() -> None:
     }
     assert "its owner says noai" in {row["detail"].partition(";")[0] for row in found["rejects"]}
     parse = partial(read_document, rules=CleaningRules(), wanted=ExtractSettings())
-    everything = extract_batch(table, read, parse, respect_rights=False)
+    everything = extract_batch(table, read, parse, opt_outs=())
     assert (everything["documents"].num_rows, everything["media"].num_rows) == (4, 1)
 
 

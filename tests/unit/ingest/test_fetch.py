@@ -25,7 +25,8 @@ def raw_deflate(data: bytes) -> bytes:
 
 
 PACKERS = {
-    "gzip": gzip.compress, "deflate": zlib.compress, "br": lambda data: brotli.compress(data, quality=5), "zstd": zstd.compress, "identity": bytes,
+    "gzip": gzip.compress, "deflate": zlib.compress, "br": lambda data: brotli.compress(data, quality=5),
+    "zstd": zstd.compress, "identity": bytes,
     "zstd, gzip": lambda data: gzip.compress(zstd.compress(data)),
 }  # fmt: skip
 

@@ -1,9 +1,9 @@
-"""What a page points to and says of its rights."""
+"""What a page points to."""
 
 import pytest
 
 from ingest.fetch import Response
-from ingest.links import licence_of, read_page, rights_of
+from ingest.links import read_page
 
 URL = "http://h/dir/page.html"
 
@@ -20,11 +20,11 @@ def test_links_are_absolute_unique_and_in_order() -> None:
     <a href="javascript:x()">5</a>    <area href="d?q=1"><iframe src="e"></iframe><link rel="next" href="2">
     <link rel="stylesheet" href="s.css"><a>6</a>
     <a href="file:///etc/passwd">7</a>"""
-    assert read_page(page(html)).links == [f"http://h/{path}" for path in ("dir/b", "c", "dir/d?q=1", "dir/e", "dir/2")]
+    assert read_page(page(html), "headrace").links == [f"http://h/{path}" for path in ("dir/b", "c", "dir/d?q=1", "dir/e", "dir/2")]
 
 
 def test_base_decides_what_relative_means() -> None:
-    assert read_page(page('<base href="http://cdn/x/"><a href="y">1</a><img src="z.png">')).media == [
+    assert read_page(page('<base href="http://cdn/x/"><a href="y">1</a><img src="z.png">'), "headrace").media == [
         "http://cdn/x/z.png"
     ]
 
@@ -45,36 +45,17 @@ def test_base_decides_what_relative_means() -> None:
     ],
 )
 def test_media(html: str, expected: list[str]) -> None:
-    found = read_page(page(f"<body>{html}")).media
+    found = read_page(page(f"<body>{html}"), "headrace").media
     assert found == [f"http://h{url}" if url.startswith("/") else f"http://h/dir/{url}" for url in expected]
 
 
 def test_nofollow_is_obeyed_in_every_place() -> None:
     link = '<a href="x">x</a>'
-    assert read_page(page(f'<a rel="nofollow ugc" href="y">y</a>{link}')).links == ["http://h/dir/x"]
-    assert read_page(page(f'<meta name="robots" content="noindex, nofollow">{link}')).links == []
-    assert read_page(page(link, x_robots_tag="nofollow")).links == []
-    assert read_page(page(link, x_robots_tag="otherbot: nofollow")).links == ["http://h/dir/x"]
-    assert read_page(page(link, x_robots_tag="headrace: none")).links == []
-
-
-def test_rights_of_headers_and_markup_are_joined() -> None:
-    response = page(
-        '<meta name="robots" content="NoAI"><meta name="tdm-reservation" content="1">',
-        x_robots_tag="noimageai, max-snippet:3",
-    )
-    assert rights_of(response, read_page(response)) == "noai, noimageai, tdm-reservation=1"
-    picture = Response("http://h/a.png", 200, (("TDM-Reservation", "1"), ("TDM-Policy", "http://h/p.json")), b"")
-    assert rights_of(picture, None) == "tdm-policy=http://h/p.json, tdm-reservation=1"
-    assert rights_of(page("<p>free"), read_page(page("<p>free"))) == ""
-
-
-def test_licence_from_the_link_header_then_the_page() -> None:
-    marked = page('<a rel="license" href="/by">CC</a>')
-    assert licence_of(marked, read_page(marked)) == "http://h/by"
-    stated = page("<p>x", link='<http://a/style>; rel="stylesheet", <http://a/by-sa>; rel="license"')
-    assert licence_of(stated, read_page(stated)) == "http://a/by-sa"
-    assert licence_of(page("x"), read_page(page("x"))) == ""
+    assert read_page(page(f'<a rel="nofollow ugc" href="y">y</a>{link}'), "headrace").links == ["http://h/dir/x"]
+    assert read_page(page(f'<meta name="robots" content="noindex, nofollow">{link}'), "headrace").links == []
+    assert read_page(page(link, x_robots_tag="nofollow"), "headrace").links == []
+    assert read_page(page(link, x_robots_tag="otherbot: nofollow"), "headrace").links == ["http://h/dir/x"]
+    assert read_page(page(link, x_robots_tag="headrace: none"), "headrace").links == []
 
 
 def test_other_charsets_are_read() -> None:
@@ -84,4 +65,4 @@ def test_other_charsets_are_read() -> None:
         (("Content-Type", "text/html"),),
         '<meta charset="gb2312"><p>图形界面的说明文字<a href="页">下一页</a>'.encode("gb2312"),
     )
-    assert read_page(response).links == ["http://h/dir/%E9%A1%B5"]
+    assert read_page(response, "headrace").links == ["http://h/dir/%E9%A1%B5"]

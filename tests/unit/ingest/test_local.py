@@ -90,7 +90,7 @@ def test_a_foreign_warc_is_the_same_kind_of_input(tmp_path: Path, crawler: Crawl
     assert sorted(row["url"] for row in rows) == ["http://a/1", "http://a/1", "http://a/2", "http://a/wet"]
     assert rows[0]["fetched_at"].year == 2020
     packed = next(row for row in rows if row["url"] == "http://a/2")
-    assert packed["rights"] == "noai"
+    assert packed["rights"] == '[{"by":"x-robots-tag","says":"noai"}]'
     locator = (packed["warc_path"], packed["warc_offset"], packed["warc_length"])
     assert read_payload(crawler.home().warehouse, *locator, max_bytes=100) == b"<p>packed"
     assert {url: reason for url, (reason, _) in crawler.rejects().items()} == {
