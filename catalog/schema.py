@@ -35,6 +35,7 @@ class Reason(StrEnum):
     NOAI = "noai"
     CORRUPT = "corrupt"  # a record whose digest, gzip member or file structure does not hold
     BAD_ROW = "bad_row"  # a row of a table that cannot be read or holds nothing
+    URL_LIMIT = "url_limit"
     REDIRECTED = "redirected"  # the URL itself holds nothing; the detail names the one that does
     # extract
     EMPTY_TEXT = "empty_text"
@@ -83,6 +84,30 @@ HINTS = _struct(
 )
 MEDIA_REFERENCE = _struct(url=STRING, kind=STRING, alt=STRING, caption=STRING, block=INT)
 RULE_HITS = _struct(rule=STRING, hits=INT)  # how many changes each cleaning rule made
+# Signals of quality after Gopher (arXiv 2112.11446) and C4 (arXiv 1910.10683); null where one has no meaning for a text.
+SIGNALS = _struct(
+    num_words=INT,
+    mean_word_length=FLOAT,
+    symbol_to_word_ratio=FLOAT,
+    alpha_word_fraction=FLOAT,
+    num_stop_words=INT,
+    bullet_line_fraction=FLOAT,
+    ellipsis_line_fraction=FLOAT,
+    terminal_line_fraction=FLOAT,
+    short_line_fraction=FLOAT,
+    num_javascript_lines=INT,
+    num_policy_lines=INT,
+    duplicate_line_fraction=FLOAT,
+    duplicate_line_char_fraction=FLOAT,
+    duplicate_paragraph_fraction=FLOAT,
+    duplicate_paragraph_char_fraction=FLOAT,
+    **{f"top_{n}_gram_char_fraction": FLOAT for n in (2, 3, 4)},
+    **{f"duplicate_{n}_gram_char_fraction": FLOAT for n in range(5, 11)},
+    num_sentences=INT,
+    num_curly_braces=INT,
+    num_lorem_ipsum=INT,
+    compression_ratio=FLOAT,
+)
 ENTITY = _struct(start=INT, end=INT, label=STRING, text=STRING, score=FLOAT)
 RELATION = _struct(label=STRING, head=INT, tail=INT, start=INT, end=INT, score=FLOAT)
 SCORED = _struct(label=STRING, score=FLOAT)
@@ -104,6 +129,7 @@ BATCHES = pa.schema(
         ("rejects", pa.list_(_struct(reason=STRING, rows=INT))),
         ("code_version", STRING),
         ("time", TIME),
+        ("at_seq", INT),  # tag: the seq that it names; revoke and activate by a rollback: the seq gone back to
     ]
 )
 
@@ -126,6 +152,7 @@ TABLES: dict[str, pa.Schema] = {
         licence=STRING,
         **LOCATOR,
         hints=HINTS,  # what a list, a feed or a table says about the page beside its content
+        attempts=pa.list_(STRING),  # those before it that brought nothing, each with its time
     ),
     "documents": _table(
         document_id=STRING,
@@ -148,6 +175,7 @@ TABLES: dict[str, pa.Schema] = {
         licence=STRING,
         rights=STRING,
         rule_hits=pa.list_(RULE_HITS),
+        signals=SIGNALS,
     ),
     "media": _table(
         media_id=STRING,

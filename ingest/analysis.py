@@ -2,6 +2,7 @@
 
 import re
 import runpy
+from collections.abc import Iterable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,8 +14,13 @@ CHINESE = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+")
 
 def analysis_text(text: str, language: str | None) -> str:
     """Return the words of a text that are no stop words of its language, joined by spaces."""
+    return content_words(words(text), language)
+
+
+def content_words(found: Iterable[str], language: str | None) -> str:
+    """Return those words that are no stop words of a language, joined by spaces."""
     stops = stop_words(language or "en")
-    return " ".join(word for word in words(text) if not _is_stop(word.lower().replace("’", "'"), stops))
+    return " ".join(word for word in found if not _is_stop(word.lower().replace("’", "'"), stops))
 
 
 def _is_stop(word: str, stops: frozenset[str]) -> bool:

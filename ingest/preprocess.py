@@ -21,8 +21,8 @@ from catalog import ids
 from catalog.errors import InputError
 from catalog.schema import Reason, body, rejects
 from catalog.settings import Config
-from ingest.document import Rejected
 from ingest.extract import DOCUMENT_KINDS, Parse, guarded_parser
+from ingest.reading import Rejected
 from ingest.settings import CleaningRules, IngestSettings
 from ingest.sniff import sniff
 from ingest.urls import file_url, type_by_name
@@ -31,7 +31,12 @@ CHUNK_ROWS = 500
 TEXT_FIELDS = ("text", "content", "body", "html")
 RECORD_SUFFIXES = (".jsonl", ".ndjson")
 UNTOUCHED = CleaningRules(
-    remove_html=False, normalize_whitespace=False, filter_stopwords=False, fix_unicode=False, mask_pii=False
+    remove_html=False,
+    normalize_whitespace=False,
+    filter_stopwords=False,
+    fix_unicode=False,
+    mask_pii=False,
+    use_shipped_rules=False,
 )
 
 Outcome: TypeAlias = tuple[dict[str, Any] | None, dict[str, str | None] | None]  # a document, or a reject

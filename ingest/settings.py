@@ -1,13 +1,14 @@
 """Settings of the intake: which sources, how to behave on the network, and what to keep."""
 
 import re
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, TypeAlias
 
 from pydantic import BeforeValidator, ByteSize, Field
 
 from catalog.settings import Settings
-from ingest.source_settings import Source as Source
-from ingest.source_settings import scheme_of as scheme_of
+from ingest.cleaning_settings import CleaningRules as CleaningRules
+from ingest.quality_settings import Quality
+from ingest.source_settings import Source
 
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -23,6 +24,17 @@ def parse_seconds(value: object) -> object:
 
 
 Seconds: TypeAlias = Annotated[float, BeforeValidator(parse_seconds), Field(ge=0, allow_inf_nan=False)]
+
+
+class TrapSettings(Settings):
+    """From when on a URL is taken for one of an endless family."""
+
+    max_url_length: int = Field(default=2048, ge=1)
+    max_segments: int = Field(default=20, ge=1)  # of its path
+    max_repeats: int = Field(default=3, ge=1)  # of one path segment or one parameter name
+    max_parameters: int = Field(default=10, ge=1)
+    max_variants: int = Field(default=500, ge=1)  # URLs with one path and the same two or more parameters
+    max_host_urls: int = Field(default=1_000_000, ge=1)  # ever queued for one host
 
 
 class NetworkSettings(Settings):
@@ -46,7 +58,14 @@ class NetworkSettings(Settings):
     retries: int = Field(default=2, ge=0)
     retry_delay: Seconds = 1.0  # doubled at each retry
     max_retry_after: Seconds = 60.0  # a longer Retry-After puts the host off until a later run
-    recrawl_after: Seconds = 2700.0  # how long a page counts as fresh; seeds are asked again in every run
+    max_delay: Seconds = 60.0  # up to which refusals, errors and slow answers raise the delay of their host
+    slow_response: Seconds = Field(default=10.0, gt=0)  # an answer that takes longer counts as a sign of strain
+    max_run_seconds: Seconds | None = None  # when a run stops asking; what it has is published, the rest waits
+    max_run_visits: int | None = Field(default=None, ge=1)  # URLs asked in one run, shared out by the sources' `share`
+    recrawl_after: Seconds = 2700.0  # how long a new or changed page counts as fresh; seeds are asked in every run
+    recrawl_max: Seconds = 604800.0  # up to which that grows while a page stays as it was
+    drop_after: int = Field(default=5, ge=1)  # times that a URL was gone (404, 410), after which it is dropped
+    traps: TrapSettings = TrapSettings()
     segment_bytes: ByteSize = Field(default=ByteSize(64_000_000), gt=0)
     segment_records: int = Field(default=2000, ge=1)
 
