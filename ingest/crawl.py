@@ -1,52 +1,46 @@
 """Visiting web sources: hosts side by side, each at its own pace, robots.txt asked before anything else."""
 
 import asyncio
+import hashlib
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass, field, replace
-from email.utils import mktime_tz, parsedate_tz
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from catalog.progress import Bar
 from catalog.schema import Reason
+from ingest.feeds import read_feed
 from ingest.fetch import BadEncoding, Failure, Fetcher, Outcome, Response, TooLarge
 from ingest.frontier import OK, Frontier, Kind, Settled, Task
-from ingest.links import HTML_TYPES, Page, licence_of, read_page, rights_of
+from ingest.guard import Stopped
+from ingest.links import HTML_TYPES, Page, read_page, signals_of
+from ingest.listings import Listing
+from ingest.pace import OutOfTime, Pace
+from ingest.reader import Reader
 from ingest.recorder import Recorder
-from ingest.robots import Robots, parse_robots
+from ingest.rights import about_images, best_licence
+from ingest.rights import read as read_rights
+from ingest.rights import write as write_rights
 from ingest.segments import Origin
-from ingest.settings import NetworkSettings, Source
-from ingest.sources import content_type_of, judge, read_feed, read_sitemap
-from ingest.urls import canonical, host_of, origin_of
+from ingest.settings import NetworkSettings
+from ingest.shares import Shares
+from ingest.site_files import SiteFiles
+from ingest.sitemaps import read_sitemap
+from ingest.source_settings import Source
+from ingest.sources import content_type_of, judge
+from ingest.urls import canonical, host_of
+from ingest.validators import conditions, retry_after, validator
 
 MAX_LANES = 500  # hosts visited side by side
-ROBOTS_REDIRECTS = 5  # RFC 9309, 2.3.1.2
+MAX_WAITING = 2000  # hosts remembered beside those; the frontier names the others when these are through
+MAX_PACES = 20_000  # hosts whose pace and rules are remembered
+TURN = 200  # visits after which a host makes way for one that waits
+CHUNK = 200  # found URLs recorded at a stretch, so that no other host's answer waits long
+STRAINED = (429, 502, 503, 504)
 MAX_RETRY_AFTER = 86400.0  # a server that asks for ten years is asked again tomorrow
-FRESH_SECONDS = 2.0  # a Last-Modified this close to the fetch may hide a later change (RFC 9110, 8.8.2.2)
 HOST_DOWN = (Reason.UNREACHABLE, Reason.TIMEOUT)
+MAX_STOPPED = 3  # answers of one host that could not be parsed within bounds, after which it is left alone
 MAX_FAILURES = 5  # in a row, after which a host is left alone until the next run
-
-
-@dataclass
-class Lane:
-    """One host during a run: when it may be asked next, and what its robots.txt files say (one for each scheme)."""
-
-    delay: float
-    next_request: float = 0.0
-    failures: int = 0  # in a row
-    down: bool = False  # left alone for the rest of the run
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    robots: dict[str, asyncio.Task[Robots | Failure]] = field(default_factory=dict)
-
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Wait until the host may be asked, and keep others from it: its delay runs from the end of a request."""
-        async with self.lock if self.delay > 0 else nullcontext():
-            await asyncio.sleep(max(0.0, self.next_request - time.monotonic()))
-            try:
-                yield
-            finally:
-                self.next_request = max(self.next_request, time.monotonic() + self.delay)
 
 
 @dataclass
@@ -61,10 +55,19 @@ class Crawl:
     progress: Bar
 
     def __post_init__(self) -> None:
-        self._slots = asyncio.Semaphore(self.network.concurrency)
+        network = self.network
+        shares = {name: source.share for name, source in self.sources.items()}
+        self._shares = Shares(shares, network.concurrency, network.max_run_visits)
+        self._deadline = time.monotonic() + (network.max_run_seconds or float("inf"))
         self._lanes: dict[str, asyncio.Task[None]] = {}
-        self._paces: dict[str, Lane] = {}
-        self._work = asyncio.Event()  # set when a visit may have brought work for other hosts
+        self._paces: dict[str, Pace] = {}
+        self._waiting: set[str] = set()
+        self._scanned: str | None = ""  # the host up to which the frontier has named hosts; None: all of them
+        self._failed: dict[str, list[str]] = {}  # attempts that brought nothing, by the URL in flight
+        self._files = SiteFiles(self.network.user_agent, self._ask_site, self._ask_site_once)
+        self._reader = Reader(self.network.max_parse_seconds)
+        self._work = asyncio.Event()  # set when there may be work for hosts without a lane
+        self.standby = False  # wait for work from elsewhere instead of ending
 
     def seed(self) -> None:
         """Queue every web source's entry."""
@@ -75,26 +78,71 @@ class Crawl:
                 assert url is not None, "settings accept no other"
                 self.frontier.seed(source, url, kinds[source.kind], host_of(url))
 
+    @property
+    def idle(self) -> bool:
+        """Say whether nothing is in flight and nothing can be asked for now."""
+        return not self._lanes and not self._work.is_set()
+
+    @property
+    def over(self) -> bool:
+        """Say whether the run's time or budget is used up."""
+        return self._shares.exhausted or time.monotonic() >= self._deadline
+
+    def wake(self) -> None:
+        """Look for work again: URLs came from elsewhere, or `standby` has ended."""
+        self._work.set()
+
     async def run(self) -> None:
-        """Visit everything that is due, host by host, until nothing is left."""
-        waiting = self.frontier.hosts(time.time())
+        """Visit everything that is due, host by host, until nothing is left or time or budget are used up."""
+        self._allot()
         try:
             while True:
                 self._work.clear()
-                waiting |= self.frontier.fresh
-                self.frontier.fresh.clear()
-                for host in sorted(waiting - self._lanes.keys())[: MAX_LANES - len(self._lanes)]:
-                    waiting.discard(host)
-                    pace = self._paces.setdefault(host, Lane(self.network.delay))
-                    if not pace.down and not self.frontier.paused(host, time.time()):
-                        self._lanes[host] = asyncio.create_task(self._lane(host, pace))
-                if not self._lanes:
-                    return
-                await self._next_event()
+                self._start_lanes()
+                if self._lanes:
+                    await self._next_event()
+                elif not self._allot():
+                    if not self.standby:
+                        return
+                    await self._work.wait()
         finally:
             for lane in self._lanes.values():
                 lane.cancel()
             await asyncio.gather(*self._lanes.values(), return_exceptions=True)
+            self._reader.close()
+
+    def _allot(self) -> bool:
+        """Share what is left of the budget among the sources that have work; say whether that may bring any."""
+        if self.network.max_run_visits is None or self.over:
+            return False
+        before = self._shares.visits.total()
+        self.frontier.activate(self._shares.allot(self.frontier.waiting(self.sources)))
+        self._scanned = ""
+        worthwhile = before != self._allotted
+        self._allotted = before
+        return worthwhile
+
+    _allotted = -1  # visits made when the budget was last shared out
+
+    def _start_lanes(self) -> None:
+        """Give lanes to hosts that have work, as many as there is room for."""
+        if self.over:
+            return
+        now = time.time()
+        fresh, self.frontier.fresh = self.frontier.fresh, set()
+        if len(self._waiting) + len(fresh) <= MAX_WAITING:
+            self._waiting |= fresh
+        elif fresh:
+            self._scanned = ""
+        if not self._waiting - self._lanes.keys() and self._scanned is not None:
+            named = self.frontier.hosts(now, self._scanned, MAX_WAITING)
+            self._scanned = named[-1] if len(named) == MAX_WAITING else None
+            self._waiting |= set(named)
+        for host in sorted(self._waiting - self._lanes.keys())[: MAX_LANES - len(self._lanes)]:
+            self._waiting.discard(host)
+            pace = self._pace(host)
+            if not pace.down and not self.frontier.paused(host, now):
+                self._lanes[host] = asyncio.create_task(self._lane(host, pace))
 
     async def _next_event(self) -> None:
         """Wait for a lane to end or for work that has no lane; raise what a lane raised."""
@@ -106,15 +154,19 @@ class Crawl:
                 del self._lanes[host]
                 lane.result()
 
-    async def _lane(self, host: str, pace: Lane) -> None:
+    async def _lane(self, host: str, pace: Pace) -> None:
         """Visit one host's URLs, several at a time only where no delay is asked for."""
         visits: set[asyncio.Task[None]] = set()
+        left = TURN
         try:
             while True:
-                width = 1 if pace.delay > 0 else self.network.concurrency_per_host
-                while len(visits) < width and not pace.down and (task := self.frontier.lease(host)):
+                width = 1 if pace.pause > 0 else self.network.concurrency_per_host
+                while len(visits) < width and left > 0 and not pace.down and (task := self._lease(host)):
                     visits.add(asyncio.create_task(self._visit(task, pace)))
+                    left = left - 1 if self._waiting else TURN
                 if not visits:
+                    if left <= 0:
+                        self._waiting.add(host)
                     return
                 done, visits = await asyncio.wait(visits, return_when=asyncio.FIRST_COMPLETED)
                 for visit in done:
@@ -124,10 +176,24 @@ class Crawl:
                 visit.cancel()
             await asyncio.gather(*visits, return_exceptions=True)
 
-    async def _visit(self, task: Task, pace: Lane) -> None:
-        robots = await self._robots(task.url, pace)
+    def _lease(self, host: str) -> Task | None:
+        task = None if self.over else self.frontier.lease(host)
+        if task and not self._shares.visit(task.source):
+            self.frontier.suspend(task.source)
+        return task
+
+    async def _visit(self, task: Task, pace: Pace) -> None:
+        try:
+            await self._ask(task, pace)
+        except OutOfTime:
+            self.frontier.release(task.url)
+        finally:
+            self._failed.pop(task.url, None)
+
+    async def _ask(self, task: Task, pace: Pace) -> None:
+        robots = await self._files.robots(task.url)
         if isinstance(robots, Failure):
-            if pace.down:  # said once already, for the URL that came first
+            if pace.down or self.over:  # said once already, for the URL that came first
                 self.frontier.release(task.url)
                 return
             pace.down = True
@@ -137,7 +203,9 @@ class Crawl:
         if not decision.allowed:
             self._reject(task, Failure(Reason.ROBOTS_DENIED, decision.rule), decision.rule)
             return
-        if robots.crawl_delay > self.network.max_retry_after:  # one page now, the next in a later run
+        if robots.crawl_delay <= self.network.max_retry_after:
+            pace.slow_down(robots.crawl_delay)
+        else:  # one page now, the next in a later run
             if pace.down:
                 self.frontier.release(task.url)
                 return
@@ -148,36 +216,44 @@ class Crawl:
         if self.frontier.fresh - self._lanes.keys():
             self._work.set()
 
-    async def _fetch(self, task: Task, pace: Lane, rule: str) -> None:
-        outcome = await self._patiently(task.url, pace, self._wants(task), _conditions(task))
+    async def _fetch(self, task: Task, pace: Pace, rule: str) -> None:
+        outcome = await self._patiently(task, pace, conditions(task))
         now = time.time()
+        if isinstance(outcome, Response) and outcome.status == 304 and self._says_more(task, outcome):
+            task = replace(task, etag=None, last_modified=None)
+            outcome = await self._patiently(task, pace, {})
         lost = isinstance(outcome, Failure) and outcome.reason in HOST_DOWN
         pace.failures = pace.failures + 1 if lost else 0
         pace.down = pace.down or pace.failures >= MAX_FAILURES
         if isinstance(outcome, Failure):
             self._reject(task, outcome, rule)
-        elif outcome.status == 304 and _conditions(task):
+        elif outcome.status == 304 and conditions(task):
             self.recorder.unchanged(task, now, task.etag, task.last_modified)
         elif 300 <= outcome.status < 400:
             self._redirected(task, outcome, rule)
         elif failure := None if task.kind in ("sitemap", "feed") else judge(outcome, task.kind == "media"):
             self._reject(task, failure, rule, outcome.status)
         elif task.kind in ("sitemap", "feed"):
-            await self._list(task, outcome, rule)
+            await self._list(task, outcome, rule, pace)
         else:
-            await self._keep(task, outcome, rule, now)
+            await self._keep(task, outcome, rule, pace)
 
-    async def _patiently(
-        self, url: str, pace: Lane, wants: Callable[[Response], Failure | bool], headers: dict[str, str]
-    ) -> Outcome:
+    async def _patiently(self, task: Task, pace: Pace, headers: dict[str, str]) -> Outcome:
         """Send a request at the host's pace; try again, with growing pauses, what may succeed later."""
+        return await self._request(task.url, task.source, pace, self._wants(task), headers)
+
+    async def _request(
+        self, url: str, source: str, pace: Pace, wants: Callable[[Response], Failure | bool], headers: dict[str, str]
+    ) -> Outcome:
         for attempt in range(self.network.retries + 1):
-            async with pace.turn(), self._slots:
+            async with pace.turn(), self._shares.slot(source):
+                started = time.monotonic()
                 outcome = await self.fetcher.get(url, wants, headers)
+                pace.judge(_is_strained(outcome) or time.monotonic() - started > self.network.slow_response)
             wait = self.network.retry_delay * 2**attempt
             if isinstance(outcome, Response):
                 refused = outcome.status == 429 or outcome.status >= 500
-                asked = _retry_after(outcome) if refused else 0.0
+                asked = retry_after(outcome) if refused else 0.0
                 if asked > self.network.max_retry_after:
                     self.frontier.postpone(host_of(url), time.time() + min(asked, MAX_RETRY_AFTER))
                     pace.down = True
@@ -188,8 +264,13 @@ class Crawl:
             elif not outcome.again:
                 return outcome
             if attempt < self.network.retries:
-                pace.next_request = max(pace.next_request, time.monotonic() + wait)
+                self._failed.setdefault(url, []).append(_described(outcome))
+                pace.hold(wait)
         return outcome
+
+    def _says_more(self, task: Task, response: Response) -> bool:
+        """Say whether an answer without a body names rights that are not stored: then the page is asked for in full."""
+        return task.rights is not None and not set(signals_of(response, None)) <= set(read_rights(task.rights))
 
     def _wants(self, task: Task) -> Callable[[Response], Failure | bool]:
         def wants(response: Response) -> Failure | bool:
@@ -217,26 +298,38 @@ class Crawl:
         else:
             failure = Failure(Reason.REDIRECTED, f"{response.status} to {target}")
             self.frontier.redirect(task, target, scope)
+            self.frontier.readings.hint({target: self.frontier.readings.hints_of(task.url)})
+            self.frontier.readings.reserve([target], self.frontier.readings.reserved(task.url))
         self._reject(task, failure, rule, response.status)
 
-    async def _keep(self, task: Task, response: Response, rule: str, now: float) -> None:
+    async def _keep(self, task: Task, response: Response, rule: str, pace: Pace) -> None:
+        now = time.time()
         content_type = content_type_of(response, task.kind == "media")
         page: Page | None = None
         if content_type in HTML_TYPES:
-            page = await asyncio.to_thread(read_page, response)
-            if self.sources[task.source].kind != "page":
-                self.frontier.admit(task, page.links, "page")
-            self.frontier.admit(task, page.media, "media")
+            try:
+                page = await self._reader.read(read_page, response, self.network.user_agent)
+            except (Stopped, MemoryError) as error:
+                self._unreadable(task, error, rule, pace)
+                return
+            if self.sources[task.source].kind not in ("page", "table"):
+                await self._admit(task, page.links, "page")
+            await self._admit(task, page.media, "media")
+            self.frontier.readings.reserve(page.media, about_images(page.signals, task.url))
+        signals = [*signals_of(response, page), *self.frontier.readings.reserved(task.url)]
+        if self.network.ask_tdmrep:
+            signals += await self._files.reservations(task.url)
         origin = replace(
             self._origin(task, rule, response.status),
-            rights=rights_of(response, page),
-            licence=licence_of(response, page),
+            rights=write_rights(signals),
+            licence=best_licence(signals),
             etag=response.get("etag") or None,
-            last_modified=_validator(response, now),
+            last_modified=validator(response, now),
+            hints=self.frontier.readings.hints_of(task.url),
         )
         await self.recorder.keep(task, response, content_type, origin, now)
 
-    async def _list(self, task: Task, response: Response, rule: str) -> None:
+    async def _list(self, task: Task, response: Response, rule: str, pace: Pace) -> None:
         """Queue what a sitemap or feed names; it brings links, not content, so nothing of it is stored."""
         if response.status != 200:
             failure = judge(response, media=False) or Failure(Reason.BAD_RESPONSE, f"HTTP {response.status}")
@@ -244,23 +337,53 @@ class Crawl:
             return
         try:
             if task.kind == "sitemap":
-                listing = await asyncio.to_thread(read_sitemap, response, self.network.max_bytes)
+                listing = await self._reader.read(read_sitemap, response, int(self.network.max_bytes))
             else:
-                listing = await asyncio.to_thread(read_feed, response)
+                listing = await self._reader.read(read_feed, response)
         except BadEncoding as error:
             self._reject(task, Failure(Reason.BAD_RESPONSE, str(error)), rule)
+            return
+        except (Stopped, MemoryError) as error:
+            self._unreadable(task, error, rule, pace)
             return
         except TooLarge:
             self._reject(task, Failure(Reason.TOO_LARGE, f"unpacked, more than {self.network.max_bytes} bytes"), rule)
             return
-        anywhere = replace(task, scope="") if task.kind == "feed" else task
-        self.frontier.admit(task, listing.sitemaps, "sitemap")
-        self.frontier.admit(anywhere, listing.pages, "page")
-        self.frontier.admit(task, listing.media, "media")
+        await self._admit_listing(task, listing)
+        sha256 = hashlib.sha256(
+            response.body
+        ).hexdigest()  # by which a list that changes is told from one that does not
+        now = time.time()
         self.frontier.settle(
-            Settled(task.url, OK, time.time(), None, response.get("etag") or None, _validator(response, time.time()))
+            Settled(task.url, OK, now, None, response.get("etag") or None, validator(response, now), sha256)
         )
         self.recorder.counts["lists"] += 1
+
+    async def _admit(self, task: Task, urls: Iterable[str], kind: Kind) -> None:
+        """Record found URLs, a few at a time."""
+        found = list(urls)
+        for first in range(0, len(found), CHUNK):
+            self.frontier.admit(task, found[first : first + CHUNK], kind)
+            await asyncio.sleep(0)
+
+    async def _admit_listing(self, task: Task, listing: Listing) -> None:
+        """Queue the pages of a list, their media as found on them, and what changed since it was asked for."""
+        anywhere = replace(task, scope="") if task.kind == "feed" else task
+        await self._admit(task, [entry.url for entry in listing.lists], "sitemap")
+        await self._admit(anywhere, listing.pages, "page")
+        for entry in listing.entries:
+            if entry.hints.media:
+                found_on = replace(task, url=entry.url or task.url)
+                await self._admit(found_on, [medium.url for medium in entry.hints.media], "media")
+        self.frontier.readings.hint({url: hints.as_dict() for url, hints in listing.hints().items()})
+        self.frontier.renew(listing.changes())
+
+    def _unreadable(self, task: Task, error: Exception, rule: str, pace: Pace) -> None:
+        """Reject what cannot be parsed within bounds; a host that sends much of it is left alone."""
+        pace.stopped += 1
+        pace.down = pace.down or pace.stopped >= MAX_STOPPED
+        detail = str(error) or "needs too much memory"
+        self._reject(task, Failure(Reason.EXTRACTOR_FAILED, f"reading its links: {detail}"), rule)
 
     def _reject(self, task: Task, failure: Failure, rule: str | None = None, status: int | None = None) -> None:
         self.recorder.reject(task, failure, self._origin(task, rule, status), time.time())
@@ -269,68 +392,50 @@ class Crawl:
         source_class = self.sources[task.source].source_class
         return Origin(
             task.kind, task.host, task.source, source_class, task.depth, task.referrer, task.scope, status,
-            robots_rule=rule[:500] if rule else None,
+            robots_rule=rule[:500] if rule else None, attempts=tuple(self._failed.get(task.url, ())),
         )  # fmt: skip
 
-    async def _robots(self, url: str, pace: Lane) -> Robots | Failure:
-        """Return the rules of a URL's origin, asked once in a run."""
-        origin = origin_of(url)
-        if origin not in pace.robots:
-            pace.robots[origin] = asyncio.create_task(self._ask_robots(f"{origin}/robots.txt", pace))
-        return await asyncio.shield(pace.robots[origin])
+    def _pace(self, host: str) -> Pace:
+        if host not in self._paces:
+            if len(self._paces) >= MAX_PACES:
+                self._forget_paces()
+            network = self.network
+            self._paces[host] = Pace(network.delay, network.retry_delay, network.max_delay, self._deadline)
+        return self._paces[host]
 
-    async def _ask_robots(self, url: str, pace: Lane) -> Robots | Failure:
-        """Fetch robots.txt by RFC 9309, 2.3.1: absent means allowed, unreachable means denied."""
-        status = 0
-        for _ in range(ROBOTS_REDIRECTS + 1):
-            outcome = await self._patiently(url, pace, lambda response: response.status == 200, {})
-            if isinstance(outcome, Failure):
-                return outcome
-            status = outcome.status
-            if status == 200:
-                robots = parse_robots(outcome.body, self.network.user_agent)
-                if robots.crawl_delay <= self.network.max_retry_after:
-                    pace.delay = max(pace.delay, robots.crawl_delay)
-                pace.next_request = max(pace.next_request, time.monotonic() + pace.delay if pace.delay else 0.0)
-                return robots
-            target = canonical(outcome.get("location"), url) if 300 <= status < 400 else None
-            if target is None:
-                break
-            url = target
-        if status >= 500 or status == 429:
-            return Failure(Reason.ROBOTS_UNREACHABLE, f"HTTP {status}")
-        return Robots(absent=f"no robots.txt (HTTP {status})")
+    def _forget_paces(self) -> None:
+        """Drop hosts that nothing is asked of and that may be asked at once again."""
+        now = time.monotonic()
+        for host, pace in list(self._paces.items()):
+            if host not in self._lanes and not pace.down and pace.strain == 0 and pace.next_request < now:
+                del self._paces[host]
 
+    async def _ask_site(self, url: str) -> Outcome:
+        """Ask for a file of a site, at the pace of the host that it turns out to lie on."""
+        pace = self._pace(host_of(url))
+        if pace.down or self.frontier.paused(host_of(url), time.time()):
+            return Failure(Reason.UNREACHABLE, f"{host_of(url)} is left alone for now")
+        try:
+            return await self._request(url, "", pace, _is_there, {})
+        except OutOfTime:
+            return Failure(Reason.TIMEOUT, "the run's time is over")
+        finally:
+            self._failed.pop(url, None)
 
-def _conditions(task: Task) -> dict[str, str]:
-    headers = {}
-    if task.etag:
-        headers["If-None-Match"] = task.etag
-    if task.last_modified:
-        headers["If-Modified-Since"] = task.last_modified
-    return headers
+    async def _ask_site_once(self, url: str) -> Outcome:
+        """Ask for a file that a site need not have: a fault is as good as its absence."""
+        async with self._pace(host_of(url)).turn(), self._shares.slot(""):
+            return await self.fetcher.get(url, _is_there)
 
 
-def _validator(response: Response, now: float) -> str | None:
-    """Return Last-Modified where it is old enough to tell a later version from this one."""
-    value = response.get("last-modified")
-    date = _date(value)
-    return value if date is not None and now - date > FRESH_SECONDS else None
+def _is_there(response: Response) -> bool:
+    return response.status == 200
 
 
-def _retry_after(response: Response) -> float:
-    """Return Retry-After in seconds, 0 where it is absent or no number or date."""
-    value = response.get("retry-after").strip()
-    if value.isdecimal():
-        return float(value)
-    date = _date(value)
-    return max(date - time.time(), 0.0) if date is not None else 0.0
+def _is_strained(outcome: Outcome) -> bool:
+    return outcome.status in STRAINED if isinstance(outcome, Response) else outcome.reason is Reason.TIMEOUT
 
 
-def _date(value: str) -> float | None:
-    """Return an HTTP date in seconds since the epoch, or None where it is none."""
-    parsed = parsedate_tz(value) if value else None
-    try:
-        return float(mktime_tz(parsed)) if parsed else None
-    except (ValueError, OverflowError):  # a year that no calendar has
-        return None
+def _described(outcome: Outcome) -> str:
+    what = f"HTTP {outcome.status}" if isinstance(outcome, Response) else f"{outcome.reason}: {outcome.detail}"
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {what}"

@@ -15,11 +15,14 @@ from catalog.errors import InputError
 from catalog.progress import Bar, bar
 from catalog.settings import Config
 from catalog.stage import Stage, StageReport
-from ingest.settings import IngestSettings, Source, scheme_of
+from ingest.settings import IngestSettings
+from ingest.source_settings import FILE_KINDS, Source, scheme_of
 
 if TYPE_CHECKING:
     from catalog.home import Home
+    from ingest.crawl import Crawl
     from ingest.frontier import Frontier, Kind, Settled, Task
+    from ingest.local import Intake
     from ingest.recorder import Recorder
 
 log = logging.getLogger("headrace")
@@ -35,7 +38,7 @@ def run_crawl(home: "Home", config: Config) -> StageReport:
     started = time.monotonic()
     report = StageReport("crawl")
     with _alone(home.root), bar("crawl") as progress:
-        frontier = Frontier(home.root / "frontier.db", settings.network.recrawl_after)
+        frontier = Frontier(home.root / "frontier.db", settings.network)
         try:
             recorder = Recorder(home.root / "crawl", home.warehouse, frontier, settings.network)
             if frontier.is_empty():
@@ -65,12 +68,11 @@ async def _crawl(
     sources = {source.url: source for source in settings.data_sources}
     frontier.begin(list(sources.values()), time.time())
     publishing = asyncio.create_task(recorder.publish_all(lambda path: _publish(home, path, report)))
-    intake = Intake(frontier, recorder, settings.network.max_bytes, progress)
+    intake = Intake(frontier, recorder, settings.network, progress)
     async with Fetcher(settings.network) as fetcher:
         crawl = Crawl(sources, settings.network, frontier, recorder, fetcher, progress)
-        crawl.seed()
-        local = [source for source in sources.values() if source.kind in ("folder", "warc")]
-        work = asyncio.gather(crawl.run(), *(intake.run(source) for source in local))
+        local = [source for source in sources.values() if source.kind in FILE_KINDS]
+        work = asyncio.create_task(_take_in(crawl, intake, local))
         try:
             ends: list[asyncio.Future[Any]] = [work, publishing]
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -81,6 +83,16 @@ async def _crawl(
             recorder.finish()  # what was fetched is kept in any case
             await publishing
         work.result()
+
+
+async def _take_in(crawl: "Crawl", intake: "Intake", local: list[Source]) -> None:
+    """Visit and read everything; what tables name on the web is visited when they are read."""
+    for source in local:
+        await intake.check(source)
+    crawl.seed()
+    await asyncio.gather(crawl.run(), *(intake.run(source) for source in local))
+    if crawl.frontier.fresh:
+        await crawl.run()
 
 
 def _publish(home: "Home", path: str, report: StageReport) -> None:
@@ -106,7 +118,7 @@ def _stored(home: "Home") -> Iterator[tuple["Task", "Settled"]]:
     for row in home.view().read("pages", columns).sort_by("fetched_at").to_pylist():
         web = scheme_of(row["source"]) in ("http", "https") and scheme_of(row["url"]) in ("http", "https")
         host = host_of(row["url"]) if web else ""
-        kind: Kind = "page" if row["content_type"].startswith(("text/", "application/xhtml")) else "media"
+        kind: Kind = "page" if row["content_type"].startswith(("text/", "application/xhtml", "application/pdf")) else "media"
         task = Task(row["url"], host, row["source"], kind, row["depth"], row["referrer"], host, 0)
         yield task, Settled(row["url"], OK, row["fetched_at"].timestamp(), payload_sha256=row["payload_sha256"])
 

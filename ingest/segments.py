@@ -22,7 +22,7 @@ from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
 from catalog import files, ids
-from catalog.errors import Corrupt
+from catalog.errors import Corrupt, InputError
 from catalog.schema import body, rejects
 from catalog.warc import Record, iterate_segment
 from ingest.fetch import Failure, Response
@@ -55,6 +55,7 @@ class Origin:
     file: str | None = None  # the archive or table that the record was taken from, and its position in it
     index: int | None = None
     hints: Mapping[str, Any] | None = None  # of `ingest.hints.Hints`
+    attempts: tuple[str, ...] = ()  # those before it that brought nothing, each with its time
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def _gzip(data: bytes, level: int) -> bytes:
 
 
 def _meta(origin: Origin, content_type: str, stored: Stored) -> dict[str, object]:
-    known = {name: value for name, value in asdict(origin).items() if value not in (None, "", {})}
+    known = {name: value for name, value in asdict(origin).items() if value not in (None, "", {}, ())}
     if stored.kind == "metadata":
         return known
     return known | {"type": content_type, "sha256": stored.sha256, "bytes": len(stored.content)}
@@ -142,6 +143,8 @@ class SegmentWriter:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / f"{secrets.token_hex(8)}.warc.gz"
         self._file = self.path.open("xb", buffering=0)
+        self._hash = hashlib.sha256()
+        self.num_bytes = 0
         self.num_records = 0
         plain = io.BytesIO()
         writer = WARCWriter(plain, gzip=False, warc_version="1.1")
@@ -150,23 +153,33 @@ class SegmentWriter:
             "http-header-user-agent": user_agent, "robots": "RFC 9309",
         }  # fmt: skip
         writer.write_record(writer.create_warcinfo_record(self.path.name, info))
-        self._file.write(_gzip(plain.getvalue(), 6))
-
-    @property
-    def num_bytes(self) -> int:
-        """How long the segment is so far."""
-        return self._file.tell()
+        self._write(_gzip(plain.getvalue(), 6))
 
     def append(self, member: bytes) -> None:
-        """Add one record."""
-        self._file.write(member)
+        """Add one record whole; raise InputError, leaving the file as it was, where the disk does not take it."""
+        self._write(member)
         self.num_records += 1
 
+    def _write(self, member: bytes) -> None:
+        view = memoryview(member)
+        try:
+            while view:  # a file system that is almost full takes part of a write
+                view = view[self._file.write(view) :]
+        except OSError as error:
+            self._file.truncate(self.num_bytes)
+            self._file.seek(self.num_bytes)
+            raise InputError(
+                f"{self.path}: cannot be written: {error.strerror}; make room and run again, what was fetched is kept"
+            ) from error
+        self._hash.update(member)
+        self.num_bytes += len(member)
+
     def seal(self) -> str:
-        """Make the segment durable and return its SHA-256."""
+        """Make the segment and its name durable and return its SHA-256."""
         os.fsync(self._file.fileno())
         self._file.close()
-        return seal_file(self.path)
+        files.fsync_folder(self.path.parent)
+        return self._hash.hexdigest()
 
 
 def seal_file(path: Path) -> str:
@@ -238,6 +251,8 @@ def segment_tables(warehouse: str, path: str) -> dict[str, pa.Table]:
         if record.kind == "metadata":
             reason, detail = reason_of(record)
             record_id = ids.page_id(record.url, "")
+            if attempts := meta.get("attempts"):
+                detail = f"{detail}; before that: {'; '.join(attempts)}"
             refused.append({"record_id": record_id, "url": record.url, "reason": reason, "detail": detail})
         else:
             pages.append(_page(record, meta, path))
@@ -267,6 +282,7 @@ def _page(record: Record, meta: Mapping[str, Any], path: str) -> dict[str, objec
         "warc_offset": record.offset,
         "warc_length": record.length,
         "hints": meta.get("hints"),
+        "attempts": meta.get("attempts"),
     }
 
 

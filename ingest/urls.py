@@ -2,7 +2,6 @@
 
 import mimetypes
 import re
-from collections import Counter
 
 import ada_url
 
@@ -17,9 +16,6 @@ for suffix, media_type in {
     TYPES.add_type(media_type, suffix)
 
 NO_TEXT = re.compile("[\udc80-\udcff]")  # bytes of a file name that are no UTF-8 (PEP 383)
-MAX_LENGTH = 2048
-MAX_SEGMENTS = 20
-MAX_REPEATS = 3
 
 
 def host_of(url: str) -> str:
@@ -55,20 +51,6 @@ def file_url(path: str) -> str:
     plain = path.replace("%", "%25").replace("?", "%3F").replace("#", "%23")
     parsed.pathname = NO_TEXT.sub(lambda match: f"%{ord(match[0]) - 0xDC00:02X}", plain)
     return str(parsed.href)
-
-
-def trap_reason(url: str) -> str | None:
-    """Say why a URL looks like one of an endless family, or None."""
-    if len(url) > MAX_LENGTH:
-        return f"{len(url)} characters, more than {MAX_LENGTH}"
-    segments = [segment for segment in str(ada_url.URL(url).pathname).split("/") if segment]
-    if len(segments) > MAX_SEGMENTS:
-        return f"{len(segments)} path segments, more than {MAX_SEGMENTS}"
-    if segments:
-        segment, times = Counter(segments).most_common(1)[0]
-        if times > MAX_REPEATS:
-            return f"path segment '{segment}' occurs {times} times"
-    return None
 
 
 def type_by_name(url: str) -> str:

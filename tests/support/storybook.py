@@ -31,7 +31,8 @@ from catalog.publish import commit_tables
 from catalog.settings import CatalogSettings
 from catalog.shards import PartKey, write_part
 from ingest.frontier import Frontier, Settled, Task
-from ingest.settings import Source
+from ingest.settings import NetworkSettings
+from ingest.source_settings import Source
 
 SITE = "https://story.example/"
 TIME = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -217,7 +218,7 @@ def write_version(root: Path, name: str, made_by: str, rows: list[str]) -> None:
 
 def write_frontier(root: Path) -> None:
     """The crawler's own frontier, filled by its own methods."""
-    frontier = Frontier(root / "frontier.db", recrawl_after=3600)
+    frontier = Frontier(root / "frontier.db", NetworkSettings())
     source = Source.model_validate({"url": SITE, "kind": "site", "depth": 1})
     frontier.begin([source], TIME.timestamp())
     frontier.seed(source, SITE, "page", "story.example")

@@ -7,14 +7,15 @@ import pytest
 
 from catalog.schema import Reason
 from ingest.frontier import OK, Frontier, Settled, Task
-from ingest.settings import Source
+from ingest.settings import NetworkSettings
+from ingest.source_settings import Source
 
 SITE = Source.model_validate({"url": "http://h/", "depth": 2, "max_pages": 4, "max_media": 1})
 
 
 @pytest.fixture
 def frontier(tmp_path: Path) -> Iterator[Frontier]:
-    frontier = Frontier(tmp_path / "frontier.db", recrawl_after=100.0)
+    frontier = Frontier(tmp_path / "frontier.db", NetworkSettings(recrawl_after=100.0))
     frontier.begin([SITE], now=0.0)
     frontier.seed(SITE, "http://h/", "page", "h")
     yield frontier
@@ -76,9 +77,9 @@ def test_a_url_is_asked_again_when_it_is_due_and_its_source_is_still_wanted(fron
     task = leased(frontier)
     frontier.settle(Settled(task.url, OK, 50.0, None, '"tag"', "date", "abc"))
     frontier.begin([SITE], now=149.0)
-    assert frontier.hosts(149.0) == set()
+    assert frontier.hosts(149.0) == []
     frontier.begin([], now=151.0)
-    assert frontier.hosts(151.0) == set()
+    assert frontier.hosts(151.0) == []
     frontier.begin([SITE], now=151.0)
     again = leased(frontier)
     assert (again.etag, again.last_modified, again.payload_sha256, again.outcome) == ('"tag"', "date", "abc", OK)
@@ -94,7 +95,7 @@ def test_a_failure_keeps_what_is_known_of_the_payload(frontier: Frontier) -> Non
 def test_leases_of_a_dead_process_return(frontier: Frontier, tmp_path: Path) -> None:
     leased(frontier)
     assert frontier.lease("h") is None
-    other = Frontier(tmp_path / "frontier.db", recrawl_after=100.0)  # what a new process does
+    other = Frontier(tmp_path / "frontier.db", NetworkSettings(recrawl_after=100.0))  # what a new process does
     other.begin([SITE], now=1.0)
     assert drain(other) == ["http://h/"]
     other.close()
@@ -112,9 +113,9 @@ def test_redirect_circles_are_seen_whichever_way_they_were_found(frontier: Front
 
 def test_a_paused_host_is_left_alone_until_its_time(frontier: Frontier) -> None:
     frontier.postpone("h", until=500.0)
-    assert frontier.hosts(499.0) == set()
+    assert frontier.hosts(499.0) == []
     assert frontier.paused("h", 499.0)
-    assert frontier.hosts(501.0) == {"h"}
+    assert frontier.hosts(501.0) == ["h"]
 
 
 def test_a_sealed_segment_is_applied_once_and_forgotten_when_published(frontier: Frontier) -> None:

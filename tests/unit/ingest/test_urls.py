@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.urls import canonical, file_url, host_of, hostname_of, origin_of, port_of, trap_reason, type_by_name
+from ingest.urls import canonical, file_url, host_of, hostname_of, origin_of, port_of, type_by_name
 
 
 @pytest.mark.parametrize(
@@ -49,23 +49,6 @@ def test_parts() -> None:
     )  # fmt: skip
     assert port_of("https://h/") == 443
     assert host_of("file:///a") == ""
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://h/" + "a" * 3000,
-        "http://h/" + "/".join(f"s{n}" for n in range(30)),
-        "http://h/" + "calendar/" * 5,
-    ],
-)
-def test_traps_are_named(url: str) -> None:
-    assert trap_reason(url)
-
-
-def test_ordinary_urls_are_no_traps() -> None:
-    assert trap_reason("http://h/2026/11/21/a-story?id=7") is None
-    assert trap_reason("http://h/a/a/a/b") is None
 
 
 def test_file_urls_and_types() -> None:
