@@ -61,10 +61,15 @@ def current_examples(home: Home, where: str | None = None) -> pa.Table:
     return pa.concat_tables([TABLES["examples"].empty_table(), *_pieces(home.view(), where)])
 
 
-def export(home: Home, file_format: Format, output: Path, where: str | None = None) -> dict[str, Any]:
-    """Write the current examples that meet `where` into a new or empty folder; return its manifest and place."""
+def export(
+    home: Home, file_format: Format, output: Path, where: str | None = None, at: int | None = None
+) -> dict[str, Any]:
+    """Write the examples that are, or at a `seq` were, current and meet `where` into a new or empty folder.
+
+    Return the manifest and the place.
+    """
     _prepare(output)
-    view = home.view()
+    view = home.view(at)
     licences: Counter[str] = Counter()
     sources: Counter[str] = Counter()
     missing: list[dict[str, str]] = []

@@ -1,6 +1,13 @@
-"""Durable files on any fsspec path: written aside, synced, then linked; an existing file is never replaced."""
+"""Durable files on any fsspec path: written aside, synced, then linked; an existing file is never replaced.
 
+What pyiceberg writes locally has names of its own choice, so its SHA-256 stands beside it, as `sha256sum -c` reads it,
+and is checked whenever table metadata is read. Object stores check what they hold themselves.
+"""
+
+import hashlib
+import io
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,8 +16,13 @@ from types import TracebackType
 from typing import Any
 
 import fsspec
-from pyiceberg.io import OutputFile, OutputStream
+from pyiceberg.io import InputFile, InputStream, OutputFile, OutputStream
 from pyiceberg.io.pyarrow import PyArrowFileIO
+
+from catalog.errors import Corrupt
+
+DIGEST = ".sha256"  # the suffix of the file that holds another one's SHA-256
+RECORDED = re.compile(r"([0-9a-f]{64})  ")
 
 
 def is_local(url: str) -> bool:
@@ -104,12 +116,35 @@ def list_names(url: str) -> list[str]:
     return sorted(name for name in names if not name.startswith("."))
 
 
+def digest_path(path: Path) -> Path:
+    """Name the file that holds the SHA-256 of a file that pyiceberg wrote."""
+    return path.with_name(path.name + DIGEST)
+
+
+def recorded_digest(path: Path) -> str | None:
+    """Return the SHA-256 that was noted when pyiceberg wrote a file; None if there is no note, or half of one."""
+    try:
+        found = RECORDED.match(digest_path(path).read_text(encoding="ascii", errors="replace"))
+    except FileNotFoundError:
+        return None
+    return found[1] if found else None
+
+
+def read_metadata(path: Path) -> bytes:
+    """Read a small file that pyiceberg wrote; raise Corrupt unless it still has the SHA-256 noted then."""
+    data = path.read_bytes()
+    if recorded_digest(path) not in (None, hashlib.sha256(data).hexdigest()):
+        raise Corrupt(f"{path} is damaged: it does not match its SHA-256; run headrace doctor --repair")
+    return data
+
+
 class _DurableStream:
-    """A local file that is synced, with its folder, when closed."""
+    """A local file that is synced, with its folder, when closed; its SHA-256 is noted beside it before."""
 
     def __init__(self, path: Path) -> None:
         make_folders(path.parent)
         self._path = path
+        self._digest = hashlib.sha256()
         self._file = path.open("wb")
 
     @property
@@ -117,6 +152,7 @@ class _DurableStream:
         return self._file.closed
 
     def write(self, data: bytes) -> int:
+        self._digest.update(data)
         return self._file.write(data)
 
     def tell(self) -> int:
@@ -137,6 +173,7 @@ class _DurableStream:
     def close(self) -> None:
         if self._file.closed:
             return
+        digest_path(self._path).write_text(f"{self._digest.hexdigest()}  {self._path.name}\n", encoding="ascii")
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
@@ -171,10 +208,41 @@ class _DurableFile:
         return _DurableStream(self._path)
 
 
+class _CheckedFile:
+    """A pyiceberg input file whose bytes are checked before anything is made of them; everything else is PyArrow's."""
+
+    def __init__(self, inner: InputFile, path: Path) -> None:
+        self._inner = inner
+        self._path = path
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def __len__(self) -> int:
+        return len(self._inner)
+
+    def open(self, seekable: bool = True) -> InputStream:
+        """Read the file whole; raise Corrupt if it is damaged."""
+        return io.BytesIO(read_metadata(self._path))
+
+
 class DurableFileIO(PyArrowFileIO):
-    """PyArrow's FileIO, but local data and metadata files are synced before a commit can point at them."""
+    """PyArrow's FileIO, but local files are synced before a commit can point at them, and metadata is checked."""
 
     def new_output(self, location: str) -> Any:
         """Return an output file; local ones sync file and folder on close."""
         inner = super().new_output(location)
         return _DurableFile(inner, local_path(location)) if is_local(location) else inner
+
+    def new_input(self, location: str) -> Any:
+        """Return an input file; local metadata is checked against its SHA-256 when it is opened."""
+        inner = super().new_input(location)
+        checked = is_local(location) and location.endswith((".json", ".avro"))
+        return _CheckedFile(inner, local_path(location)) if checked else inner
+
+    def delete(self, location: Any) -> None:
+        """Delete a file and the note of its SHA-256."""
+        super().delete(location)
+        name = location if isinstance(location, str) else location.location
+        if is_local(name):
+            digest_path(local_path(name)).unlink(missing_ok=True)

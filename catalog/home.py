@@ -122,9 +122,10 @@ class Home:
         """The key index of this home."""
         return KeyIndex(self.root / "indexes" / "keys.db")
 
-    def view(self) -> View:
-        """Pin what is live now."""
-        return View(self.store, self.ledger.refresh(), lambda: self.index)
+    def view(self, at: int | None = None) -> View:
+        """Pin what is live now, or what was live when the ledger's last row was `at`."""
+        state = self.ledger.refresh()
+        return View(self.store, state if at is None else state.at(at), lambda: self.index)
 
     def activate(self, stage: Stage, config: Config) -> None:
         """Make a stage's configured recipe the active one, if it is not."""

@@ -9,12 +9,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from catalog import failpoint
+from catalog import failpoint, files, shards
 from catalog.schema import BATCHES
 from catalog.store import Store, committing
 
 ORIGIN = "origin"  # the recipe of origin batches, which no setting invalidates
 COMPACT_FILES = 200  # rewrite the ledger's one-row files into one when there are more
+LINK = b"headrace.ledger"  # a file's Parquet metadata: the name of the file that holds the row before its first
+LASTING = frozenset({"tombstones", "reviews", "feedback"})  # tables whose rows no rollback takes back
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,16 @@ class Row:
     outputs: Mapping[str, int] = field(default_factory=dict)
     rejects: Mapping[str, int] = field(default_factory=dict)
     code_version: str = ""
+    at_seq: int = 0
+
+    @property
+    def lasts(self) -> bool:
+        """Tell whether this publishes what people said or had removed, which no rollback takes back."""
+        return not LASTING.isdisjoint(self.outputs)
 
 
 class State:
-    """The ledger as read at one moment."""
+    """The ledger as read at one moment, or as it stood at an earlier `seq`."""
 
     def __init__(self, rows: Iterable[Row]) -> None:
         self.rows = sorted(rows, key=lambda row: row.seq)
@@ -60,6 +68,15 @@ class State:
     def last_seq(self) -> int:
         """The greatest sequence number, 0 when empty."""
         return self.rows[-1].seq if self.rows else 0
+
+    def at(self, seq: int) -> "State":
+        """Return the ledger as it stood when `seq` was its last row."""
+        return State(row for row in self.rows if row.seq <= seq)
+
+    @cached_property
+    def tags(self) -> dict[str, int]:
+        """The seq that each tag names; a name given again means the later one."""
+        return {row.name: row.at_seq for row in self.rows if row.kind == "tag" and row.name}
 
     @cached_property
     def published(self) -> dict[str, Row]:
@@ -136,14 +153,14 @@ class Ledger:
 
     def refresh(self) -> State:
         """Read the rows that were appended since the last call."""
-        self._table.refresh()
+        self._store.refresh(self._table)
         if self._state is not None and self._table.metadata_location == self._read_at:
             return self._state
         urls = self._store.plan(self._table, None)
         new = [url for url in urls if url not in self._by_file]
         self._by_file = {url: rows for url, rows in self._by_file.items() if url in set(urls)}
         for url in new:
-            self._by_file[url] = _rows(self._store.dataset([url], BATCHES).to_table())
+            self._by_file[url] = from_table(self._store.dataset([url], BATCHES).to_table())
         self._state = State(row for rows in self._by_file.values() for row in rows)
         self._read_at = self._table.metadata_location
         return self._state
@@ -158,14 +175,21 @@ class Ledger:
                 return []
             failpoint.reach("before-ledger")
             if len(self._by_file) > COMPACT_FILES:
-                self._table.overwrite(to_table([*state.rows, *proposed]))
+                self._store.swap(self._table, list(self._by_file), [self._write([*state.rows, *proposed], "")])
             else:
-                self._table.append(to_table(proposed))
+                last = [url for url, rows in self._by_file.items() if any(row.seq == state.last_seq for row in rows)]
+                url = self._write(proposed, last[0].rpartition("/")[2] if last else "")
+                self._table.add_files([url], check_duplicate_files=False)
             failpoint.reach("after-ledger")
             self._store.expire(self._table)
             return proposed
 
         return committing(attempt, "the ledger")
+
+    def _write(self, rows: list[Row], before: str) -> str:
+        """Write rows as a file named by its own hash and linked to the file before it; it counts once committed."""
+        table = to_table(rows).replace_schema_metadata({LINK: before.encode()})
+        return shards.save(table, files.join(self._store.warehouse, "data", "batches"), rows[0].seq)
 
 
 def now() -> datetime:
@@ -193,7 +217,8 @@ def _record(row: Row) -> dict[str, Any]:
     }
 
 
-def _rows(table: pa.Table) -> list[Row]:
+def from_table(table: pa.Table) -> list[Row]:
+    """Read ledger rows from the `batches` table."""
     return [
         Row(
             **{
@@ -203,6 +228,7 @@ def _rows(table: pa.Table) -> list[Row]:
                 "targets": tuple(record["targets"] or ()),
                 "outputs": {item["table"]: item["rows"] for item in record["outputs"] or ()},
                 "rejects": {item["reason"]: item["rows"] for item in record["rejects"] or ()},
+                "at_seq": record["at_seq"] or 0,  # absent from the files of an older headrace
             }
         )
         for record in table.to_pylist()

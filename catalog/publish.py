@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from catalog import failpoint, flow, ids, pipeline, progress
 from catalog.errors import CommitConflict
+from catalog.lease import Lease
 from catalog.ledger import ORIGIN, InputCounts, Row, State, now
 from catalog.settings import Config, Resources
 from catalog.shards import DonePart, Part, PartKey, ShardWriter, cut, find_done, write_part
@@ -62,6 +63,7 @@ class Plan:
     row_id: str
     part_rows: int = 1000
     seq: int = 0  # the ledger's last seq when it was planned; needed by stages that publish alone
+    relies_on: frozenset[str] = frozenset()  # batches of its own stage that hold the rows it counts as reused
 
 
 @dataclass
@@ -88,6 +90,7 @@ class Publisher:
         self._config = config
         self._recipe = pipeline.recipe(stage, config)
         self._open: dict[str, _Open] = {}
+        self._lease = Lease(home.root)
         self.report = StageReport(stage.name)
 
     def run(self, plans: Iterable[Plan], make_worker: Callable[[], Worker], resources: Resources) -> StageReport:
@@ -96,7 +99,7 @@ class Publisher:
         writer = ShardWriter(self._home.warehouse, self._stage.tables, dict(self._stage.traces))
         job = flow.Job(self._stage.name, make_worker, writer, resources)
         settings = self._config.catalog
-        with progress.bar(self._stage.name) as bar:
+        with self._lease, progress.bar(self._stage.name) as bar:
             for done in flow.run(job, self._parts(plans), settings.engine, settings.ray_address):
                 self._open[done.key.batch_id].done.append(done)
                 bar.advance(done.key.num_rows)
@@ -112,6 +115,7 @@ class Publisher:
             if batch_id in self._home.ledger.refresh().published:
                 continue
             self._check_rows(plan)
+            self._lease.hold(batch_id)
             opened = self._open[batch_id] = _Open(plan, batch_id)
             find = find_done(self._home.warehouse, batch_id)
             missing = []
@@ -135,9 +139,13 @@ class Publisher:
             )
 
     def _commit_whole(self) -> None:
-        for opened in [item for item in self._open.values() if item.whole]:
-            del self._open[opened.batch_id]
-            self._commit(opened)
+        """Commit what is whole; a batch that reuses rows of others waits until those are committed."""
+        while ready := [
+            item for item in self._open.values() if item.whole and item.plan.relies_on.isdisjoint(self._open)
+        ]:
+            for opened in ready:
+                del self._open[opened.batch_id]
+                self._commit(opened)
 
     def _commit(self, opened: _Open) -> None:
         done = sorted(opened.done, key=lambda part: part.key.index)
@@ -153,6 +161,8 @@ class Publisher:
         """Tell whether the batch may still be published; raise CommitConflict if a joining stage must plan again."""
         if opened.batch_id in state.published:
             return False
+        if self._was_rolled_back(state, opened):
+            return False
         if self._stage.joins:
             taken = state.consumed(self._stage.name, None if self._stage.forever else self._recipe)
             both = [item.batch.batch_id for item in opened.plan.inputs if item.batch.batch_id in taken]
@@ -164,6 +174,20 @@ class Publisher:
                 raise CommitConflict(f"{self._stage.name}: another run published batch {others[0].batch_id}; run again")
         return True
 
+    def _was_rolled_back(self, state: State, opened: _Open) -> bool:
+        """Tell whether a rollback took back, since the planning, what the batch was made from or relies on."""
+        inputs = {item.batch.batch_id for item in opened.plan.inputs} & state.revoked
+        reused = opened.plan.relies_on - (state.published.keys() - state.revoked)
+        if not inputs and not reused:
+            return False
+        gone = min(inputs or reused)
+        if self._stage.joins:
+            raise CommitConflict(f"{self._stage.name}: batch {gone} was rolled back meanwhile; run again")
+        note = f"batch {opened.batch_id} was not published: a rollback took back {gone}, on which it is based"
+        if note not in self.report.notes:
+            self.report.notes.append(note)
+        return True
+
 
 def publish_origin(
     home: "Home", stage: Stage, key: str, num_in: int, tables: Mapping[str, pa.Table], settings: Mapping[str, object]
@@ -173,11 +197,22 @@ def publish_origin(
     batch_id = ids.batch_id(stage.name, ORIGIN, [key])
     if batch_id in home.ledger.refresh().published:
         return report
-    part = PartKey(batch_id, 0, num_in, ids.make_id("part", key), "")
-    done = find_done(home.warehouse, batch_id)(part) or write_part(home.warehouse, part, tables, stage.tables)
-    commit_tables(home, batch_id, [done])
+    with Lease(home.root) as lease:
+        lease.hold(batch_id)
+        part = PartKey(batch_id, 0, num_in, ids.make_id("part", key), "")
+        done = find_done(home.warehouse, batch_id)(part) or write_part(home.warehouse, part, tables, stage.tables)
+        commit_tables(home, batch_id, [done])
+        row = _origin_row(stage, batch_id, key, num_in, done, settings)
+        if home.ledger.append(lambda state: [] if batch_id in state.published else [row]):
+            count(report, row)
+    return report
+
+
+def _origin_row(
+    stage: Stage, batch_id: str, key: str, num_in: int, done: DonePart, settings: Mapping[str, object]
+) -> Row:
     rejected = sum(done.rejects.values())
-    row = Row(
+    return Row(
         seq=0,
         kind="publish",
         stage=stage.name,
@@ -191,9 +226,6 @@ def publish_origin(
         rejects=dict(done.rejects),
         code_version=code_version(),
     )
-    if home.ledger.append(lambda state: [] if batch_id in state.published else [row]):
-        count(report, row)
-    return report
 
 
 def commit_tables(home: "Home", batch_id: str, parts: Iterable[DonePart]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from catalog import files, flow, pipeline
+from catalog import files, flow, pipeline, snapshots
 from catalog.home import Home
 from catalog.settings import Config
 from catalog.stage import StageReport
@@ -34,14 +34,24 @@ def last_config(root: Path) -> Config:
     return Config.load(path, root=str(root))
 
 
-def run(config: Config, only: str | None = None) -> dict[str, Any]:
-    """Run every enabled stage that has something to do, or one of them; return what each did."""
+def run(config: Config, only: str | None = None, again: bool = False) -> dict[str, Any]:
+    """Run every enabled stage that has something to do, or one of them; return what each did.
+
+    With `again`, what a rollback turned off and the configuration would give is turned on first.
+    """
     home = open_home(config)
+    for name, count in snapshots.again(home, config).items() if again else ():
+        log.info("%s: %d batches that were rolled back are on again", name, count)
     chosen = [pipeline.stage_named(only, config)] if only else pipeline.enabled(config)
     reports = []
     try:
         for stage in chosen:
             report = stage.run(home, config)
+            held = snapshots.held_back(home.ledger.refresh(), stage, config)
+            if held:
+                report.notes.append(
+                    f"{len(held)} batches stay off as they were rolled back; headrace run --again brings them back"
+                )
             for line in (describe(report), *(f"{stage.name}: {note}" for note in report.notes)):
                 log.info("%s", line)
             reports.append(report)

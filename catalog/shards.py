@@ -7,6 +7,7 @@ part's other shards and the hash of the input ids, so a resumed job sees which p
 import hashlib
 import io
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -20,6 +21,7 @@ from catalog.stage import Worker
 
 MANIFEST = b"headrace.part"
 ROW_GROUP = 50_000
+NAME = re.compile(r"\d{6,}-([0-9a-f]{16})\.parquet")
 
 
 @dataclass(frozen=True)
@@ -173,10 +175,14 @@ def _read_manifest(key: PartKey, url: str) -> DonePart | None:
 def _write(warehouse: str, table: str, key: PartKey, rows: pa.Table, manifest: object) -> str:
     if manifest is not None:
         rows = rows.replace_schema_metadata({MANIFEST: json.dumps(manifest, sort_keys=True).encode()})
+    return save(rows, files.join(warehouse, "data", table, key.batch_id), key.index)
+
+
+def save(rows: pa.Table, folder: str, number: int) -> str:
+    """Write rows as a new Parquet file whose name tells its number and the SHA-256 of its bytes; return its URL."""
     sink = io.BytesIO()
     pq.write_table(rows, sink, compression="zstd", row_group_size=ROW_GROUP)
     data = sink.getvalue()
-    name = f"{key.index:06d}-{hashlib.sha256(data).hexdigest()[:16]}.parquet"
-    url = files.join(warehouse, "data", table, key.batch_id, name)
+    url = files.join(folder, f"{number:06d}-{hashlib.sha256(data).hexdigest()[:16]}.parquet")
     files.write_new(url, data)
     return url

@@ -20,7 +20,7 @@ import pyarrow as pa
 from catalog import files
 from catalog.errors import Corrupt, InputError
 from catalog.home import Home, View
-from catalog.ledger import to_table
+from catalog.ledger import Row, to_table
 from catalog.schema import TABLES
 
 if TYPE_CHECKING:
@@ -52,9 +52,9 @@ NO_TABLE = re.compile(r"Table with name (\S+) does not exist")
 OVERVIEW = re.compile(r"\b(show|information_schema|duckdb_\w+|pragma_\w+)\b", re.IGNORECASE)
 
 
-def query(home: Home, sql: str) -> dict[str, Any]:
-    """Run one SELECT over the live rows of every table; raise InputError for anything else or a mistake in it."""
-    with connect(home.view(), mentioned(sql)) as db:
+def query(home: Home, sql: str, at: int | None = None) -> dict[str, Any]:
+    """Run one SELECT over the rows that are, or at a `seq` were, live; raise InputError for anything but a SELECT."""
+    with connect(home.view(at), mentioned(sql)) as db:
         check_select(db, sql)
         try:
             found = db.sql(sql).to_arrow_table()
@@ -70,13 +70,18 @@ def query(home: Home, sql: str) -> dict[str, Any]:
     return {"rows": [{k: jsonable(v) for k, v in row.items()} for row in rows]}
 
 
-def connect(view: View, names: Iterable[str] = VIEWS) -> duckdb.DuckDBPyConnection:
-    """Open DuckDB with a view for each of these names, and no way to read or write anything else."""
+def connect(
+    view: View, names: Iterable[str] = VIEWS, batches: Iterable[Row] | None = None
+) -> duckdb.DuckDBPyConnection:
+    """Open DuckDB with a view for each of these names, and no way to read or write anything else.
+
+    The views show the live batches, or those given.
+    """
     wanted = set(names)
     tables = sorted({name for item in wanted for name in READS.get(item, (item,))} & TABLES.keys())
     db = duckdb.connect(config={"python_enable_replacements": "false", "temp_directory": _spill_folder()})
     db.execute("SET TimeZone = 'UTC'")
-    live = view.state.live.values()
+    live = list(view.state.live.values() if batches is None else batches)
     db.register("live", pa.table({"batch_id": [row.batch_id for row in live], "seq": [row.seq for row in live]}, LIVE))
     if "batches" in wanted:
         flags = pa.array([row.batch_id in view.live_ids for row in view.state.rows], pa.bool_())

@@ -4,13 +4,15 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.fs as pafs
+import pydantic
 from pyiceberg import expressions
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.exceptions import (
@@ -19,12 +21,13 @@ from pyiceberg.exceptions import (
     NoSuchTableError,
     TableAlreadyExistsError,
 )
+from pyiceberg.io.pyarrow import parquet_files_to_data_files
 from pyiceberg.table import Table
 from sqlalchemy import URL
 from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
 
 from catalog import failpoint, files
-from catalog.errors import CommitConflict, InputError
+from catalog.errors import CommitConflict, Corrupt, InputError
 from catalog.schema import BATCHES, TABLES
 
 NAMESPACE = "headrace"
@@ -65,13 +68,11 @@ class Store:
             "py-io-impl": "catalog.files.DurableFileIO",
             **properties,
         }
+        place = f"the catalog of {root}"
         try:
-            self._catalog: Catalog = committing(lambda: load_catalog("headrace", **self._properties), "the catalog")
-        except (DatabaseError, OSError) as error:
-            reason = error.orig if isinstance(error, DatabaseError) else error
-            raise InputError(
-                f"{root}: the catalog cannot be opened: {reason}; check that the folder is writable"
-            ) from error
+            self._catalog: Catalog = committing(lambda: load_catalog(NAMESPACE, **self._properties), place)
+        except OSError as error:
+            raise InputError(f"{place} cannot be opened: {error}; check that the folder is writable") from error
 
     def close(self) -> None:
         """Release the catalog's connections."""
@@ -82,7 +83,16 @@ class Store:
         if name not in self._ensured:
             committing(lambda: self._ensure(name, BATCHES if name == "batches" else TABLES[name]), f"table {name}")
             self._ensured.add(name)
-        return self._catalog.load_table((NAMESPACE, name))
+        with sound(f"table {name}"):
+            try:
+                return self._catalog.load_table((NAMESPACE, name))
+            except FileNotFoundError:  # other writers may have replaced the metadata, and removed what we were to read
+                return self._catalog.load_table((NAMESPACE, name))
+
+    def refresh(self, table: Table) -> None:
+        """Move a handle to the table's present snapshot."""
+        with sound(f"table {table.name()[-1]}"):
+            table.refresh()
 
     def _ensure(self, name: str, schema: pa.Schema) -> None:
         """Create a table, or add the columns that an older headrace did not write."""
@@ -120,7 +130,23 @@ class Store:
 
         return committing(attempt, f"table {name}")
 
+    def swap(self, table: Table, old: Sequence[str], new: Sequence[str]) -> None:
+        """Put files in the place of others in one commit; raise CommitFailedException if those are not there now."""
+        files_by_url = {task.file.file_path: task.file for task in table.scan().plan_files()}
+        if not files_by_url.keys() >= set(old):
+            raise CommitFailedException(f"{table.name()[-1]}: another writer replaced files that were to be replaced")
+        with table.transaction() as transaction:
+            if transaction.table_metadata.name_mapping() is None:
+                mapping = table.metadata.schema().name_mapping.model_dump_json()
+                transaction.set_properties({"schema.name-mapping.default": mapping})
+            with transaction.update_snapshot().overwrite() as update:
+                for url in old:
+                    update.delete_data_file(files_by_url[url])
+                for file in parquet_files_to_data_files(table.io, transaction.table_metadata, iter(new)):
+                    update.append_data_file(file)
+
     def expire(self, table: Table) -> None:
+        """Forget the oldest snapshots when there are more than MOST_SNAPSHOTS."""
         snapshots = sorted(table.snapshots(), key=lambda snapshot: snapshot.timestamp_ms)
         if len(snapshots) <= MOST_SNAPSHOTS:
             return
@@ -166,14 +192,36 @@ def committing(attempt: Callable[[], ResultT], what: str) -> ResultT:
     """Run `attempt` (refresh, check, commit) until no other writer comes between; CommitConflict if one always does."""
     for number in range(ATTEMPTS):
         try:
-            return attempt()
+            with sound(what):
+                return attempt()
         except CommitFailedException:
             pass
-        except OperationalError as error:
-            if not any(reason in str(error.orig) for reason in OTHERS):
-                raise
+        except OperationalError:
+            pass  # of another writer's making, else `sound` makes it an InputError
         time.sleep(random.uniform(0, min(0.02 * 2**number, 1.0)))  # noqa: S311 — spreads writers, keeps no secret
     raise CommitConflict(f"{what}: {ATTEMPTS} commits in a row lost to other writers; run fewer writers on this home")
+
+
+@contextmanager
+def sound(what: str) -> Iterator[None]:
+    """Raise Corrupt where the catalog's database or a table's metadata is damaged or gone."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise Corrupt(f"{what}: {error.filename or error} is missing; run headrace doctor") from error
+    except OperationalError as error:
+        if any(reason in str(error.orig) for reason in OTHERS):
+            raise
+        raise InputError(
+            f"{what}: the catalog's database cannot be used: {error.orig}; make room, check that it may be written "
+            "and that its server is up"
+        ) from error
+    except DatabaseError as error:
+        if isinstance(error, IntegrityError):
+            raise
+        raise Corrupt(f"{what}: the catalog's database is damaged: {error.orig}; run headrace doctor") from error
+    except pydantic.ValidationError as error:
+        raise Corrupt(f"{what}: the table's metadata cannot be read; run headrace doctor") from error
 
 
 def snapshot_filter(ids: Any) -> ds.Expression:

@@ -38,7 +38,11 @@ def run_train(home: Home, config: Config) -> StageReport:
             if not report.batches:
                 for line in settings.not_acted_on():
                     log.warning("train: %s", line)
-            _add(report, _round(home, config, _open_round(home, config, batches) or batches))
+            chosen = _open_round(home, config, batches) or batches
+            if _round_id(config, chosen) in home.ledger.refresh().published:
+                report.notes.append(f"the round over these {len(chosen)} fuse batches was rolled back: not run again")
+                break
+            _add(report, _round(home, config, chosen))
     report.seconds = time.monotonic() - started
     return report
 
@@ -51,8 +55,6 @@ def _round(home: Home, config: Config, batches: list[Batch]) -> StageReport:
     settings = config.section(TrainerSettings)
     view = home.view()
     round_id = _round_id(config, batches)
-    if round_id in view.state.published:
-        raise CommitConflict(f"train: round {round_id} was rolled back; activate it again, or change training_args")
     selection = select(view, batches, view.state.consumed(TRAIN.name, None), settings)
     if not selection.new:
         note = f"nothing new to train on in {len(batches)} fuse batches; closed without a new version"

@@ -11,7 +11,7 @@ from pyiceberg.table.update.snapshot import ExpireSnapshots
 from sqlalchemy.exc import OperationalError
 
 from catalog import schema, store
-from catalog.errors import CommitConflict, InputError
+from catalog.errors import CommitConflict, Corrupt, InputError
 from catalog.home import Home
 from catalog.ledger import Row, now
 from catalog.schema import TABLES
@@ -124,9 +124,9 @@ def test_committing_tries_again_only_for_what_other_writers_cause(monkeypatch: p
     assert committing(attempt, "it") == "done"
 
     def broken() -> str:
-        raise OperationalError("x", None, Exception("no such table"))
+        raise OperationalError("x", None, Exception("database or disk is full"))
 
-    with pytest.raises(OperationalError, match="no such table"):
+    with pytest.raises(InputError, match="it: the catalog's database cannot be used: database or disk is full; make"):
         committing(broken, "it")
 
     def always() -> str:
@@ -157,7 +157,7 @@ def test_a_root_that_cannot_be_is_one_clear_error(tmp_path: Path) -> None:
 
 def test_a_catalog_that_is_no_database_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "catalog.db").write_text("this is no database, whatever its name says" * 40)
-    with pytest.raises(InputError, match="the catalog cannot be opened"):
+    with pytest.raises(Corrupt, match=r"the catalog of .*: the catalog's database is damaged: file is not a database"):
         Home.open(CatalogSettings(root=tmp_path))
 
 
