@@ -124,7 +124,10 @@ class Crawler:
     network: dict[str, object] = field(default_factory=dict)
 
     def config(self, *sources: object) -> Config:
-        network = {"allow_private_hosts": ["127.0.0.1"], "ask_tdmrep": False, "delay": 0, "retry_delay": 0.01, "retries": 1, "timeout": 5}
+        network = {
+            "allow_private_hosts": ["127.0.0.1"], "ask_tdmrep": False, "delay": 0, "retry_delay": 0.01, "retries": 1,
+            "timeout": 5,
+        }  # fmt: skip
         given = {"root": str(self.root), "data_sources": list(sources), "network": network | self.network}
         return Config(given)
 
