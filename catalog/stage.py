@@ -47,3 +47,12 @@ class StageReport:
     rejects: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
+
+    def add(self, other: "StageReport") -> None:
+        """Count what another run of the stage did as well."""
+        for name in ("batches", "num_in", "num_processed", "num_rejected", "num_reused", "num_skipped", "seconds"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for ours, theirs in ((self.outputs, other.outputs), (self.rejects, other.rejects)):
+            for name, rows in theirs.items():
+                ours[name] = ours.get(name, 0) + rows
+        self.notes += other.notes

@@ -1,0 +1,295 @@
+"""The band index: MinHash bands and token codes of documents, a consumer of the ledger that can be built anew.
+
+A home holds it as immutable segments below one manifest. Entries are sorted within each band, so that a new document
+costs a binary search a segment; small segments are merged as they add up, and none outgrows SEGMENT_ROWS.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from filelock import FileLock
+from numpy.typing import NDArray
+from rensa import RMinHash
+
+from catalog import files
+from catalog.errors import Corrupt
+from catalog.home import View
+from catalog.ids import make_id
+from catalog.lookalikes import Text
+from catalog.minhash import Codes, Recipe, band_keys, tokenize
+from catalog.schema import TABLES
+
+COLUMNS = ["document_id", "batch_id", "url", "text_sha256", "fetched_at", "page_id"]
+SOURCE = [*COLUMNS, "language", "title", "text"]
+TOKENS = pa.list_(pa.uint32())
+ROWS = pa.schema([*(TABLES["documents"].field(name) for name in COLUMNS), ("text", TOKENS), ("title", TOKENS)])
+LAYOUT = 1  # raised when what a segment holds changes
+MANIFEST = "manifest.json"
+SEGMENT_ROWS = 50_000
+SEGMENT_TOKENS = 20_000_000  # 80 MB
+PER_BAND = 100  # candidates that a band may name: what more documents share is a template, and the oldest stand for it
+PER_DOCUMENT = 128  # candidates to verify, those that share most bands first
+QUERIES = 1000  # documents looked up at once
+ROW, SHIFT = np.uint64(0xFFFFFFFF), np.uint64(32)  # an entry holds a key above the number of its row
+
+Entries = NDArray[np.uint64]
+Numbers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One segment, as the manifest names it."""
+
+    name: str
+    batches: tuple[str, ...]
+    num_rows: int
+    num_tokens: int
+    sha256: tuple[str, str]  # of the bands, of the rows
+
+
+class Segment:
+    """Documents in memory-mapped files: the entries of each band [bands, rows], sorted, and the rows (see ROWS)."""
+
+    def __init__(self, folder: Path, entry: Entry) -> None:
+        self.entry = entry
+        bands, rows = paths(folder, entry)
+        try:  # an empty array cannot be mapped
+            self.bands: Entries = np.load(bands, mmap_mode="r" if entry.num_rows else None)
+            self.rows = pa.ipc.open_file(pa.memory_map(str(rows))).read_all()
+        except (OSError, ValueError, pa.ArrowInvalid) as error:
+            raise Corrupt(f"{bands.with_suffix('')}: {error}; run headrace doctor --repair") from error
+        chunks = [self.rows[name].chunk(0) for name in ("text", "title") if entry.num_rows]
+        self._tokens = [(item.offsets.to_numpy(), item.values.to_numpy()) for item in chunks]
+
+    @cached_property
+    def keys(self) -> Codes:
+        """The keys of every document [rows, bands]."""
+        found = np.empty(self.bands.shape[::-1], np.uint32)
+        for band, entries in enumerate(self.bands):
+            found[entries & ROW, band] = entries >> SHIFT
+        return found
+
+    def text(self, row: int) -> Text:
+        """Return the token codes of one document."""
+        return Text(*(values[offsets[row] : offsets[row + 1]] for offsets, values in self._tokens))
+
+    def probe(self, keys: Codes) -> Iterator[tuple[Numbers, Numbers]]:
+        """Yield, band by band, which queries (keys [queries, bands]) meet which rows."""
+        for wanted, entries in zip(keys.T.astype(np.uint64) << SHIFT, self.bands, strict=True):
+            first = np.searchsorted(entries, wanted)
+            met = np.flatnonzero(entries[np.minimum(first, self.entry.num_rows - 1)] | ROW == wanted | ROW)
+            first = first[met]
+            counts = np.minimum(np.searchsorted(entries, wanted[met] | ROW, "right") - first, PER_BAND)
+            places = np.repeat(first - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+            yield np.repeat(met, counts), (entries[places] & ROW).astype(np.int64)
+
+
+class BandIndex:
+    """Finds documents that may be near-duplicates of one another; a number names a document until the next refresh."""
+
+    def __init__(self, root: Path, recipe: Recipe, languages: Collection[str]) -> None:
+        made_for = (LAYOUT, RMinHash.ALGORITHM_VERSION, asdict(recipe), sorted(languages))
+        self._folder = folder_of(root) / make_id("bands", repr(made_for))
+        self._recipe = recipe
+        self._languages = pa.array(sorted(languages), pa.string())
+        self._segments: list[Segment] = []
+        self._starts: Numbers = np.zeros(1, np.int64)
+
+    @property
+    def batches(self) -> frozenset[str]:
+        """The batches whose documents are held."""
+        return frozenset(batch for segment in self._segments for batch in segment.entry.batches)
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def refresh(self, view: View, wanted: Sequence[str]) -> None:
+        """Hold exactly these extract batches, given oldest first: add what is new, drop what is gone."""
+        files.make_folders(self._folder)
+        with FileLock(self._folder.parent / ".lock"):
+            self._segments = [Segment(self._folder, entry) for entry in read_manifest(self._folder)]
+            if gone := self.batches - set(wanted):
+                self._drop(gone)
+            for batch in [batch for batch in wanted if batch not in self.batches]:
+                self._add(batch, self._read(view, batch))
+            self._sweep()
+        self._starts = np.cumsum([0, *(segment.entry.num_rows for segment in self._segments)])
+
+    def numbers(self, batches: Collection[str]) -> Numbers:
+        """Return the numbers of the documents of some batches."""
+        found = [np.empty(0, np.int64)]
+        for start, segment in zip(self._starts, self._segments, strict=False):
+            if not set(batches).isdisjoint(segment.entry.batches):
+                ours = pa.compute.is_in(segment.rows["batch_id"], pa.array(sorted(batches), pa.string()))
+                found.append(start + np.flatnonzero(ours.to_numpy()))
+        return np.concatenate(found)
+
+    def rows(self, numbers: Numbers) -> pa.Table:
+        """Return COLUMNS of the documents with these numbers, in their order."""
+        of = np.searchsorted(self._starts, numbers, "right") - 1
+        order = np.argsort(of, kind="stable")
+        pieces = [
+            self._segments[k].rows.select(COLUMNS).take(numbers[order][of[order] == k] - self._starts[k])
+            for k in np.unique(of)
+        ]
+        found = pa.concat_tables([pa.schema([ROWS.field(name) for name in COLUMNS]).empty_table(), *pieces])
+        return found.take(np.argsort(order))
+
+    def text(self, number: int) -> Text:
+        """Return the token codes of one document."""
+        of = int(np.searchsorted(self._starts, number, "right")) - 1
+        return self._segments[of].text(int(number - self._starts[of]))
+
+    def pairs(self, numbers: Numbers) -> Iterator[tuple[int, Numbers]]:
+        """Yield, for each of these documents, the others that share a band with it."""
+        for start in range(0, len(numbers), QUERIES):
+            asked = numbers[start : start + QUERIES]
+            of = np.searchsorted(self._starts, asked, "right") - 1
+            keys = np.empty((len(asked), self._recipe.num_bands), np.uint32)
+            for k in np.unique(of):
+                keys[of == k] = self._segments[k].keys[asked[of == k] - self._starts[k]]
+            met = [
+                (queries << 40) | (rows + first)
+                for first, segment in zip(self._starts, self._segments, strict=False)
+                if segment.entry.num_rows
+                for queries, rows in segment.probe(keys)
+            ]
+            shared, counts = np.unique(np.concatenate(met), return_counts=True)
+            queries, found = shared >> 40, shared & ((1 << 40) - 1)
+            order = np.lexsort((found, -counts, queries))
+            order = order[found[order] != asked[queries[order]]]
+            ends = np.searchsorted(queries[order], np.arange(len(asked) + 1))
+            for k, number in enumerate(asked.tolist()):
+                yield number, np.sort(found[order[ends[k] : ends[k + 1]][:PER_DOCUMENT]])
+
+    def _read(self, view: View, batch: str) -> pa.Table:
+        found = view.read("documents", SOURCE, [batch]).sort_by("document_id")
+        if len(self._languages):
+            found = found.filter(pa.compute.is_in(found["language"], self._languages))
+        texts, titles = ([tokenize(item or "") for item in found[name].to_pylist()] for name in ("text", "title"))
+        lengths = np.array([len(codes) for codes in texts], np.int64)
+        long = lengths >= self._recipe.sizes(np.concatenate([np.empty(0, np.uint32), *texts]), lengths)
+        tokens = {"text": _array(texts), "title": _array(titles)}
+        rows = pa.table({**{name: found[name] for name in COLUMNS}, **tokens}, schema=ROWS)
+        return rows.filter(pa.array(long)).combine_chunks()
+
+    def _add(self, batch: str, rows: pa.Table) -> None:
+        """Write a batch's documents as a segment, in one with the small ones before it."""
+        keys = band_keys(_lists(rows, "text"), self._recipe).T.astype(np.uint64)
+        added = np.sort(keys << SHIFT | np.arange(rows.num_rows, dtype=np.uint64), axis=1)
+        keep, num_rows, num_tokens = len(self._segments), rows.num_rows, _num_tokens(rows)
+        while keep and self._segments[keep - 1].entry.num_rows <= 2 * num_rows:
+            num_rows += self._segments[keep - 1].entry.num_rows
+            num_tokens += self._segments[keep - 1].entry.num_tokens
+            if num_rows > SEGMENT_ROWS or num_tokens > SEGMENT_TOKENS:
+                break
+            keep -= 1
+        small = self._segments[keep:]
+        held = [batch for segment in small for batch in segment.entry.batches]
+        joined = _join([*((segment.bands, segment.rows) for segment in small), (added, rows)])
+        self._save([*self._segments[:keep], self._write([*held, batch], *joined)])
+
+    def _drop(self, gone: Collection[str]) -> None:
+        """Write the segments that hold one of these batches without them."""
+        segments = []
+        for segment in self._segments:
+            left = [batch for batch in segment.entry.batches if batch not in gone]
+            if len(left) == len(segment.entry.batches):
+                segments.append(segment)
+            elif left:
+                ours = pa.compute.is_in(segment.rows["batch_id"], pa.array(left, pa.string()))
+                segments.append(self._write(left, *_select(segment.bands, segment.rows, ours.to_numpy())))
+        self._save(segments)
+
+    def _write(self, batches: Sequence[str], bands: Entries, rows: pa.Table) -> Segment:
+        written, sink = BytesIO(), pa.BufferOutputStream()
+        np.save(written, bands)
+        with pa.ipc.new_file(sink, ROWS) as file:
+            file.write_table(rows.combine_chunks())
+        data = (written.getvalue(), sink.getvalue().to_pybytes())
+        first, second = (hashlib.sha256(item).hexdigest() for item in data)
+        name = make_id("segment", *batches, first, second)
+        entry = Entry(name, tuple(batches), rows.num_rows, _num_tokens(rows), (first, second))
+        for path, item in zip(paths(self._folder, entry), data, strict=True):
+            files.write_new(str(path), item)
+        return Segment(self._folder, entry)
+
+    def _save(self, segments: Sequence[Segment]) -> None:
+        """Make these segments the index, at once."""
+        manifest = json.dumps([asdict(segment.entry) for segment in segments])
+        files.replace(str(self._folder / MANIFEST), manifest.encode())
+        self._segments = list(segments)
+
+    def _sweep(self) -> None:
+        """Remove what no manifest names: segments before a merge or of a killed run, indexes of other settings."""
+        used = {path for segment in self._segments for path in paths(self._folder, segment.entry)}
+        for path in self._folder.iterdir():
+            if path not in used and path.name != MANIFEST:
+                path.unlink()
+        for folder in self._folder.parent.iterdir():
+            if folder.is_dir() and folder != self._folder:
+                shutil.rmtree(folder)
+
+
+def folder_of(root: Path) -> Path:
+    """Return where a home keeps its band indexes."""
+    return root / "indexes" / "minhash"
+
+
+def paths(folder: Path, entry: Entry) -> tuple[Path, Path]:
+    """Return the files of a segment: its bands, its rows."""
+    return folder / f"{entry.name}.npy", folder / f"{entry.name}.arrow"
+
+
+def read_manifest(folder: Path) -> list[Entry]:
+    """Return the segments that an index consists of; raise Corrupt if its manifest cannot be read."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        return []
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        lists = ("batches", "sha256")
+        return [Entry(**{**item, **{name: tuple(item[name]) for name in lists}}) for item in found]
+    except (UnicodeDecodeError, json.JSONDecodeError, TypeError, KeyError) as error:
+        raise Corrupt(f"{path} is no manifest: {error}; run headrace doctor --repair") from error
+
+
+def _join(pieces: Sequence[tuple[Entries, pa.Table]]) -> tuple[Entries, pa.Table]:
+    """Put documents after one another."""
+    starts = np.cumsum([0, *(rows.num_rows for _, rows in pieces)]).astype(np.uint64)
+    moved = [bands + start for (bands, _), start in zip(pieces, starts, strict=False)]
+    return np.sort(np.concatenate(moved, axis=1), axis=1), pa.concat_tables([rows for _, rows in pieces])
+
+
+def _select(bands: Entries, rows: pa.Table, keep: NDArray[np.bool_]) -> tuple[Entries, pa.Table]:
+    """Leave out documents; those that stay keep their order."""
+    place = np.cumsum(keep, dtype=np.uint64) - np.uint64(1)
+    old = (bands & ROW).astype(np.int64)
+    kept = keep[old]
+    moved = (bands >> SHIFT << SHIFT) | place[old]
+    return moved[kept].reshape(len(bands), -1), rows.filter(pa.array(keep))
+
+
+def _lists(rows: pa.Table, column: str) -> list[Codes]:
+    """Return a column of lists as arrays, without a copy."""
+    if not rows.num_rows:
+        return []
+    chunk = rows[column].chunk(0)
+    return np.split(chunk.values.to_numpy(), chunk.offsets.to_numpy()[1:-1])
+
+
+def _array(texts: Sequence[Codes]) -> pa.ListArray:
+    offsets = np.cumsum([0, *map(len, texts)], dtype=np.int32)
+    return pa.ListArray.from_arrays(offsets, np.concatenate([np.empty(0, np.uint32), *texts]))
+
+
+def _num_tokens(rows: pa.Table) -> int:
+    return sum(len(chunk.values) for name in ("text", "title") for chunk in rows[name].chunks)

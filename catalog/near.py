@@ -1,0 +1,82 @@
+"""Near-duplicate documents: candidates from the band index, verified by exact Jaccard similarity."""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from rensa import RMinHash
+
+from catalog.bands import BandIndex, Numbers
+from catalog.lookalikes import other_things
+from catalog.minhash import Hashes, Recipe, jaccard, shingles
+from catalog.settings import DedupSettings
+
+REMEMBERED = 2000  # sets of shingles
+
+
+def recipe(settings: DedupSettings) -> Recipe:
+    """Return what the band keys depend on."""
+    return Recipe(settings.num_bands, settings.rows_per_band, settings.shingle_words, settings.shingle_chars)
+
+
+def settings_of(settings: DedupSettings) -> Mapping[str, object]:
+    """Return what changes decisions; the version of the MinHash algorithm does too."""
+    return {**settings.model_dump(exclude={"minhash"}), "minhash_version": RMinHash.ALGORITHM_VERSION}
+
+
+def open_index(root: Path, settings: DedupSettings) -> BandIndex:
+    """Return a home's band index for these settings; it holds nothing before its first refresh."""
+    return BandIndex(root, recipe(settings), settings.languages)
+
+
+def search(
+    index: BandIndex, records: Collection[tuple[str, str]], settings: DedupSettings
+) -> tuple[dict[str, dict[str, float]], pa.Table]:
+    """Find the near-duplicates of some (document, batch) pairs.
+
+    Returns the scores of near-duplicate texts, both ways, by text hash, and the rows of all documents that were found.
+    """
+    numbers = _numbers(index, records)
+    found = _verified(index, numbers, settings)
+    met = np.unique(np.array(list(found), np.int64).reshape(-1))
+    rows = index.rows(met)
+    texts = dict(zip(met.tolist(), rows["text_sha256"].to_pylist(), strict=True))
+    scores: dict[str, dict[str, float]] = defaultdict(dict)
+    for (one, other), score in found.items():
+        if texts[one] != texts[other]:
+            scores[texts[one]][texts[other]] = scores[texts[other]][texts[one]] = score
+    return scores, rows
+
+
+def _numbers(index: BandIndex, records: Collection[tuple[str, str]]) -> Numbers:
+    """Return the numbers of documents; those that are not compared (too short, another language) have none."""
+    numbers = index.numbers({batch for _, batch in records})
+    rows = index.rows(numbers)
+    held = zip(rows["document_id"].to_pylist(), rows["batch_id"].to_pylist(), strict=True)
+    return numbers[np.array([record in records for record in held], np.bool_)]
+
+
+def _verified(index: BandIndex, numbers: Numbers, settings: DedupSettings) -> dict[tuple[int, int], float]:
+    """Return the pairs of these documents and others that are near-duplicates, with their similarity."""
+    made = recipe(settings)
+
+    @lru_cache(REMEMBERED)
+    def shingled(number: int) -> Hashes:
+        return shingles(index.text(number).codes, made)
+
+    found: dict[tuple[int, int], float] = {}
+    asked = set(numbers.tolist())
+    for number, candidates in index.pairs(numbers):
+        others = [other for other in candidates.tolist() if other > number or other not in asked]
+        if not others:
+            continue
+        for other, score in zip(others, jaccard(shingled(number), [shingled(item) for item in others]), strict=True):
+            if score < settings.threshold:
+                continue
+            if settings.keep_lookalikes and other_things(index.text(number), index.text(other)):
+                continue
+            found[number, other] = score
+    return found
