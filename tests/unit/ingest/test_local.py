@@ -106,7 +106,7 @@ def test_a_damaged_warc_gives_what_is_whole_and_one_reject(tmp_path: Path, crawl
     content = path.read_bytes()
     path.write_bytes(content[:600] + b"\xff" * 40 + content[640:])
     crawler.run(str(path))
-    assert "bad_response" in {reason for reason, _ in crawler.rejects().values()}
+    assert "corrupt" in {reason for reason, _ in crawler.rejects().values()}
     assert crawler.pages()
 
 

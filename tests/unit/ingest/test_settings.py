@@ -17,6 +17,10 @@ from ingest.settings import IngestSettings
         ("https://example.com/feeding-cats", "site", "other"),
         ("/data/CC-MAIN-2026.warc.gz", "warc", "other"),
         ("./recordings", "folder", "other"),
+        ("s3://commoncrawl/x/CC-MAIN-2026.warc.wet.gz", "warc", "other"),
+        ("https://data.commoncrawl.org/crawl-data/CC-MAIN-2026-10/wet.paths.gz", "warc", "other"),
+        ("./rows-*.jsonl.zst", "table", "other"),
+        ("https://example.com/feed.json", "feed", "other"),
     ],
 )
 def test_kind_and_class_are_guessed_from_the_address(url: str, kind: str, source_class: str) -> None:
@@ -40,7 +44,7 @@ def test_sizes_and_durations_are_read() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"data_sources": ["rows.parquet"]}, "sources of kind 'table' cannot be read; use one of site, page"),
+        ({"data_sources": [{"url": "x.csv", "columns": {"txt": "a"}}]}, "did you mean 'text'"),
         ({"data_sources": [{"url": "./x", "kind": "site"}]}, "needs an http or https URL, not './x'"),
         ({"data_sources": [{"url": "http://a/", "kind": "folder"}]}, "needs a local path"),
         ({"data_sources": ["http://[nonsense/"]}, "'http://[nonsense/' is not a valid URL"),
