@@ -65,6 +65,20 @@ OFFLINE_MODELS = Models(
     lm="HuggingFaceTB/SmolLM2-135M-Instruct",
 )
 
+
+class DedupSettings(Settings):
+    """Which documents stand for others (method minhash); equal texts and older versions of a URL always do."""
+
+    minhash: bool = True
+    threshold: float = Field(default=0.5, gt=0, le=1)
+    num_bands: int = Field(default=32, ge=1, le=256)
+    rows_per_band: int = Field(default=4, ge=1, le=16)
+    shingle_words: int = Field(default=3, ge=1, le=16)
+    shingle_chars: int = Field(default=3, ge=1, le=16)
+    keep_lookalikes: bool = True
+    languages: tuple[str, ...] = ()
+
+
 StageName = Literal["crawl", "extract", "embed", "transcribe", "annotate", "dedup", "fuse", "train"]
 
 
@@ -75,6 +89,23 @@ class VectorSettings(Settings):
         default=300_000, ge=1
     )  # vectors a segment holds as they are; above, float16 in inverted lists
     recall: float = Field(default=0.99, gt=0, le=1)  # recall@10 on a sample that decides how many lists a search reads
+
+
+class MaintenanceSettings(Settings):
+    """What `headrace maintain` merges, and how long it leaves alone what nobody needs any more."""
+
+    grace_hours: float = Field(default=24.0, ge=0)  # files younger than this are never removed
+    retention_hours: float = Field(default=72.0, ge=0)  # merged files and old table versions stay this long for readers
+    file_mb: float = Field(default=64.0, gt=0)  # small files are merged to about this size
+    min_files: int = Field(default=16, ge=2)  # a table with fewer small files is left as it is
+
+
+class ReviewSettings(Settings):
+    """What a human review must show before a release (an export)."""
+
+    min_pass: float = Field(default=0.0, ge=0, le=1)  # the lower bound of the share that passes; 0: no review is asked
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    min_coverage: float = Field(default=0.5, ge=0, le=1)  # share of the current documents that the sample was drawn from
 
 
 class CatalogSettings(Settings):
@@ -89,6 +120,9 @@ class CatalogSettings(Settings):
     stages: tuple[StageName, ...] = ("crawl", "extract", "embed", "transcribe", "annotate", "dedup", "fuse", "train")
     resources: dict[StageName, Resources] = {}
     vectors: VectorSettings = VectorSettings()
+    maintenance: MaintenanceSettings = MaintenanceSettings()
+    dedup: DedupSettings = DedupSettings()
+    review: ReviewSettings = ReviewSettings()
 
     @field_validator("models", mode="before")
     @classmethod
