@@ -112,7 +112,7 @@ def rows(view: View, damaged: set[str]) -> list[Finding]:
     num_rows = num_strays = 0
     for table in TABLES:
         urls = [url for url in view.urls(table) if url not in damaged]
-        found = _count(table, urls)
+        found = count_rows(table, urls)
         said = _said(view.state, table)
         num_rows += sum(found.values())
         for batch, reason in sorted(found.keys() | said.keys()):
@@ -138,7 +138,7 @@ def rows(view: View, damaged: set[str]) -> list[Finding]:
     ]
 
 
-def _count(table: str, urls: Sequence[str]) -> Counts:
+def count_rows(table: str, urls: Sequence[str]) -> Counts:
     if not urls:
         return {}
     reason = "reason" if table == "rejects" else "''"

@@ -66,3 +66,16 @@ def roll_back(
     from catalog import snapshots
 
     show(snapshots.rollback(home, to, dry_run), as_json, snapshots.render_rollback)
+
+
+@app.command(rich_help_panel="Care")
+def maintain(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and change nothing.")] = False,
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """Merge small files, forget old table versions, remove what nothing needs; safe while jobs run."""
+    home, config = existing(root)
+    from catalog import maintain as maintaining
+
+    show(maintaining.maintain(home, config.catalog.maintenance, dry_run), as_json, maintaining.render)

@@ -82,6 +82,16 @@ def write_new(url: str, data: bytes) -> bool:
     return True
 
 
+def remove(url: str) -> None:
+    """Delete a file, if it is there."""
+    if is_local(url):
+        local_path(url).unlink(missing_ok=True)
+        return
+    fs, path = open_fs(url)
+    if fs.exists(path):
+        fs.rm_file(path)
+
+
 def replace(url: str, data: bytes) -> None:
     """Write a local file that may be replaced (a manifest): readers see the old bytes or the new, never a mixture."""
     target = local_path(url)

@@ -71,7 +71,7 @@ class KeyIndex:
         names = list(dict.fromkeys(column.partition(".")[0] for column in KEYS[table]))
         with _parquet(url) as parquet:
             present = [name for name in names if name in parquet.schema_arrow.names]
-            columns = _filled(parquet.read(present), names, table)
+            columns = filled(parquet.read(present), names, table)
         for column in KEYS[table]:
             keyed = enumerate(key_values(columns, column))
             rows = ((_key(table, column, value), number, row) for row, values in keyed for value in values)
@@ -128,7 +128,7 @@ def take(url: str, rows: Sequence[int], columns: Sequence[str], table: str) -> p
             for group in groups
             if starts[group] <= row < starts[group] + sizes[group]
         ]
-    return _filled(data.take(local), columns, table)
+    return filled(data.take(local), columns, table)
 
 
 @contextmanager
@@ -143,7 +143,7 @@ def _parquet(url: str) -> Iterator[pq.ParquetFile]:
         raise Corrupt(f"{url} {said}; run headrace doctor") from error
 
 
-def _filled(rows: pa.Table, columns: Sequence[str], table: str) -> pa.Table:
+def filled(rows: pa.Table, columns: Sequence[str], table: str) -> pa.Table:
     """Give rows of an older file the columns that were added to its table since, as nulls."""
     schema = pa.schema([TABLES[table].field(name) for name in columns])
     absent = {

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -159,6 +160,38 @@ class Store:
         except OperationalError as error:
             if not any(reason in str(error.orig) for reason in OTHERS):
                 raise  # else: as above; what was committed before must not be tried again
+
+    def expire_before(self, name: str, moment: float) -> int:
+        """Forget a table's snapshots that were replaced before a time (seconds since 1970); return how many."""
+
+        def attempt() -> int:
+            table = self.load(name)
+            snapshots = sorted(table.snapshots(), key=lambda snapshot: snapshot.timestamp_ms)
+            current = {ref.snapshot_id for ref in table.metadata.refs.values()}
+            old = [
+                one.snapshot_id
+                for one, after in pairwise(snapshots)
+                if after.timestamp_ms < moment * 1000 and one.snapshot_id not in current
+            ]
+            if old:
+                table.maintenance.expire_snapshots().by_ids(old).commit()
+            return len(old)
+
+        return committing(attempt, f"table {name}")
+
+    def reached(self, name: str) -> set[str]:
+        """Return every file that a table's metadata reaches, from any snapshot that it still has."""
+        table = self.load(name)
+        found = {table.metadata_location, *(entry.metadata_file for entry in table.metadata.metadata_log)}
+        with sound(f"table {name}"):
+            for snapshot in table.snapshots():
+                found.add(snapshot.manifest_list)
+                for manifest in snapshot.manifests(table.io):
+                    if manifest.manifest_path not in found:
+                        found.add(manifest.manifest_path)
+                        entries = manifest.fetch_manifest_entry(table.io, discard_deleted=True)
+                        found |= {entry.data_file.file_path for entry in entries}
+        return found
 
     def plan(self, table: Table, batches: Sequence[str] | None) -> list[str]:
         """Return the URLs of the table's data files that may hold rows of these batches (all: None)."""

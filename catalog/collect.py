@@ -1,0 +1,210 @@
+"""Garbage collection: files that nothing reaches any more, or that a dead process left, once they are old enough.
+
+Nothing younger than the grace period is touched, nothing that a table's metadata reaches, nothing of a batch that a
+living driver works on, and no shard of a published batch unless its table holds all its rows elsewhere.
+"""
+
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from catalog import failpoint, files, lease
+from catalog.audit import count_rows
+from catalog.compact import FOLDER, data_files, read_manifest
+from catalog.home import Home, View
+from catalog.ledger import Row
+from catalog.schema import TABLES
+from catalog.settings import MaintenanceSettings
+from catalog.store import committing
+
+ASIDE = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")  # see files.replace and files.write_new
+INDEX_SUFFIXES = (".faiss", ".parquet")
+
+
+@dataclass(frozen=True)
+class Found:
+    """One file in a warehouse."""
+
+    url: str
+    size: int
+    modified: float
+
+
+@dataclass
+class Collector:
+    """Finds and removes; with `dry_run` only finds."""
+
+    home: Home
+    settings: MaintenanceSettings
+    now: float
+    dry_run: bool = False
+    removed: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+
+    def run(self) -> dict[str, dict[str, int]]:
+        """Remove everything that can go; return files and bytes by kind."""
+        self._temporary_files()
+        self._index_files()
+        leased: Iterable[str]
+        with lease.collecting(self.home.root) as leased:
+            self._unpublished(frozenset(leased))
+        for table in ("batches", *TABLES):
+            self._metadata(table)
+            self._data(table)
+        return {kind: dict(counts) for kind, counts in sorted(self.removed.items())}
+
+    @property
+    def _old(self) -> float:
+        return self.now - self.settings.grace_hours * 3600
+
+    @property
+    def _retained(self) -> float:
+        return self.now - self.settings.retention_hours * 3600
+
+    def _remove(self, kind: str, found: Found) -> None:
+        self.removed[kind].update(files=1, bytes=found.size)
+        if not self.dry_run:
+            failpoint.reach("maintain-remove")
+            files.remove(found.url)
+
+    def _temporary_files(self) -> None:
+        """What a killed process was writing aside."""
+        for place in {str(self.home.root), self.home.warehouse}:
+            if files.is_local(place):
+                for path in _walk(files.local_path(place)):
+                    if ASIDE.fullmatch(path.name) and path.stat().st_mtime < self._old:
+                        self._remove("temporary files", Found(str(path), path.stat().st_size, 0))
+
+    def _index_files(self) -> None:
+        """Files of vector indexes that no manifest names: a killed process had not written it yet."""
+        folder = self.home.root / "indexes" / "vectors"
+        named = "\n".join(path.read_text(encoding="utf-8", errors="replace") for path in folder.glob("*.json"))
+        for path in folder.glob("*"):
+            if path.suffix in INDEX_SUFFIXES and path.name not in named and path.stat().st_mtime < self._old:
+                self._remove("index files", Found(str(path), path.stat().st_size, 0))
+
+    def _unpublished(self, leased: frozenset[str]) -> None:
+        """Parts and committed rows of batches that nobody published, whose driver is gone."""
+        published = self.home.ledger.refresh().published
+        shards = self._shards()
+        youngest: dict[str, float] = defaultdict(float)
+        for batch, found in shards:
+            youngest[batch] = max(youngest[batch], found.modified)
+        gone = {
+            batch for batch, modified in youngest.items()
+            if batch not in published and batch not in leased and modified < self._old
+        }  # fmt: skip
+        if gone and not self.dry_run:
+            for table in TABLES:
+                self._take_out(table, gone)
+        reached = set().union(*(self.home.store.reached(table) for table in TABLES)) if gone else set()
+        for batch, found in shards:
+            if batch in gone and (self.dry_run or found.url not in reached):
+                self._remove("unfinished work", found)
+
+    def _shards(self) -> list[tuple[str, Found]]:
+        return [
+            (batch, found)
+            for table in TABLES
+            for found in listing(files.join(self.home.warehouse, "data", table))
+            if (batch := found.url.rsplit("/", 2)[1]) != FOLDER
+        ]
+
+    def _take_out(self, table: str, gone: set[str]) -> None:
+        """Take the files of batches out of a table; they are removed when no snapshot reaches them any more."""
+
+        def attempt() -> None:
+            iceberg = self.home.store.load(table)
+            held = [file.url for file in data_files(iceberg) if file.batches and file.batches <= gone]
+            if held:
+                self.home.store.swap(iceberg, held, [])
+
+        committing(attempt, f"table {table}")
+
+    def _metadata(self, table: str) -> None:
+        """Manifests, manifest lists and metadata of snapshots that are expired, or of commits that were lost."""
+        reached = self.home.store.reached(table)
+        folder = files.join(self.home.warehouse, "tables", table)
+        for found in listing(folder):
+            url = found.url.removesuffix(files.DIGEST)
+            if url not in reached and found.modified < self._old:
+                self._remove("table metadata", found)
+
+    def _data(self, table: str) -> None:
+        """Shards that compaction replaced, or that lost a race, once their table holds the batch's rows elsewhere."""
+        keep = self._needed(
+            table
+        )  # from a ledger that is read before what is reached: then none of it is missing there
+        reached = self.home.store.reached(table)
+        for found in listing(files.join(self.home.warehouse, "data", table)):
+            if found.url not in reached and found.modified < self._old and not keep(found.url):
+                self._remove("replaced shards", found)
+
+    def _needed(self, table: str) -> Callable[[str], bool]:
+        """Return a function that tells whether a file that no table reaches must stay."""
+        if table == "batches":
+            return lambda _: False  # what a lost race or the ledger's own compaction left
+        view = self.home.view()
+        present = {file.url: file.batches for file in data_files(self.home.store.load(table))}
+        counts: Counter[str] = Counter()
+        for (batch, _), rows in count_rows(table, list(present)).items():
+            counts[batch] += rows
+        folder = files.join(self.home.warehouse, "data", table, FOLDER)
+        young = {item.url for item in listing(folder) if item.modified > self._retained}
+        recent = {batch for url, batches in present.items() if url in young for batch in batches}
+        whole = {
+            batch for batch, row in view.state.published.items()
+            if batch not in recent and counts[batch] == _said(row, table) and self._is_merged(table, batch, view)
+        }  # fmt: skip
+
+        def needed(url: str) -> bool:
+            batch = url.rsplit("/", 2)[1]
+            told = read_manifest(url) if batch == FOLDER else None
+            return not whole.issuperset(told["rows"] if told else [batch])
+
+        return needed
+
+    def _is_merged(self, table: str, batch: str, view: View) -> bool:
+        """Tell, of a part's record, whether all tables hold the batch in large files: else it is needed for repairs."""
+        if table != "rejects":
+            return True
+        row = view.state.published[batch]
+        written = [name for name in (*row.outputs, "rejects") if _said(row, name)]
+        return bool(written) and not any(f"/data/{name}/{batch}/" in url for name in written for url in view.urls(name))
+
+
+def _said(row: Row, table: str) -> int:
+    return sum(row.rejects.values()) if table == "rejects" else row.outputs.get(table, 0)
+
+
+def listing(url: str) -> list[Found]:
+    """List the files below a folder, hidden ones excepted; an absent folder is empty."""
+    fs, path = files.open_fs(url)
+    if not fs.exists(path):
+        return []
+    found = fs.find(path, detail=True)
+    base = url.rstrip("/")
+    return [
+        Found(f"{base}/{name[len(path.rstrip('/')) + 1 :]}", int(info["size"]), _modified(info))
+        for name, info in sorted(found.items())
+        if not name.rsplit("/", 1)[-1].startswith(".")
+    ]
+
+
+def _modified(info: Mapping[str, Any]) -> float:
+    """Return when a file was written: local file systems say `mtime`, object stores `LastModified`."""
+    value = info.get("mtime") or info.get("LastModified") or info.get("last_modified") or info.get("updated")
+    if isinstance(value, datetime):
+        return value.timestamp()
+    assert isinstance(value, int | float), f"the file system tells no time of {info.get('name')}"
+    return float(value)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for place, _, names in os.walk(folder):
+        for name in names:
+            yield Path(place, name)
