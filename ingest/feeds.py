@@ -20,15 +20,15 @@ def read_feed(response: Response) -> Listing:
     if response.body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
         return _read_json(response)
     body = io.BytesIO(response.body)  # bytes alone would be taken for the name of a file first
-    parsed = feedparser.parse(body, response_headers={"content-location": response.url}, sanitize_html=False)
+    parsed = feedparser.parse(body, sanitize_html=False)
     if not parsed.get("version"):
         raise BadEncoding("not an RSS, Atom or JSON feed")
     return Listing([entry for item in parsed.entries if (entry := _entry(item, response.url))])
 
 
 def _entry(item: Mapping[str, Any], base: str) -> Entry | None:
-    named = item.get("guidislink")  # feedparser takes any guid for a link; only a whole URL is one
-    url = resolve(item.get("link") or "", None if named else base)
+    # Where a link is missing, feedparser takes any guid for one; only a whole URL is.
+    url = resolve(item.get("id") or "", None) if item.get("guidislink") else resolve(item.get("link") or "", base)
     media = tuple({medium.url: medium for medium in _media(item, base)}.values())
     if not url and not media:
         return None

@@ -145,7 +145,8 @@ class _Reader:
             yield Item(url, _fits(response, self.network), content_type, resource=True, hints=hints, licence=licence)
         elif not media:
             if url == address:
-                raise BadRow(f"nothing in {', '.join(repr(name) for name in self.columns.values())}")
+                held = (repr(name) for role, name in self.columns.items() if role in (*CONTENT, *MEDIA))
+                raise BadRow(f"nothing in {', '.join(held)}")
             yield Item(url, None, hints=hints)
 
     def _url(self, value: object) -> str | None:
