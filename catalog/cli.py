@@ -215,7 +215,7 @@ def sql(
 @app.command(rich_help_panel="Look")
 def export(
     output: Annotated[Path, typer.Option(help="A new or empty folder.")],
-    file_format: Annotated[Literal["jsonl", "parquet", "webdataset"], typer.Option("--format")] = "parquet",
+    file_format: Annotated[Literal["jsonl", "parquet", "webdataset", "huggingface"], typer.Option("--format")] = "parquet",
     where: Annotated[
         str | None, typer.Option(help="SQL condition on examples, such as \"language = 'en'\".", callback=_utf8)
     ] = None,
@@ -224,9 +224,11 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write the current examples out, byte-identical for the same snapshot."""
-    home, _ = existing(root)
+    home, config = existing(root)
     from catalog import export as exporting
+    from catalog import review
 
+    review.require(home, config.catalog.review)
     show(exporting.export(home, file_format, output, where, _seq(home, at)), as_json, exporting.render)
 
 
@@ -268,8 +270,10 @@ def _set_up_logging(verbose: bool) -> None:
 
 def _add_spokes() -> None:
     from catalog.care_cli import app as care
+    from catalog.review_cli import app as review
 
     app.add_typer(care)
+    app.add_typer(review)
     for point in sorted(entry_points(group="headrace.commands"), key=lambda point: point.name):
         app.add_typer(point.load())
 

@@ -5,29 +5,34 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import storybook
+import yaml
+from PIL import Image
 from rich.console import Console
 from storybook import PICTURE, PICTURE_ID, SITE, Story
 
 from catalog import export
+from catalog.card import bars
 from catalog.errors import InputError
 from catalog.home import Home
 from catalog.schema import TABLES
 from catalog.settings import CatalogSettings
 
-FORMATS = ("jsonl", "parquet", "webdataset")
+FORMATS = ("jsonl", "parquet", "webdataset", "huggingface")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def current_ids(story: Story) -> list[str]:
@@ -88,6 +93,50 @@ def test_webdataset_has_json_text_and_media_of_each_sample(story: Story, tmp_pat
     assert described["source"] == SITE
     samples = [name.partition(".")[0] for name in members]
     assert samples == sorted(samples), "members of one sample stand together"
+
+
+def test_datasets_loads_splits_and_decodes_pictures(story: Story, tmp_path: Path) -> None:
+    import datasets
+
+    export.export(story.home, "huggingface", tmp_path / "out")
+    splits = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
+    rows = [row for split in splits.values() for row in split.remove_columns("audio")]
+    assert sorted(row["example_id"] for row in rows) == current_ids(story)
+    assert all(row["split"] == name for name, split in splits.items() for row in split.remove_columns("audio"))
+    pictures = {row["example_id"]: [picture.size for picture in row["images"]] for row in rows}
+    assert pictures[story.examples["a"]["example_id"]] == [Image.open(io.BytesIO(PICTURE)).size]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # rdflib's own, below mlcroissant
+@pytest.mark.parametrize("file_format", ["parquet", "jsonl"])
+def test_croissant_is_valid_and_reads_the_rows(story: Story, file_format: Any, tmp_path: Path) -> None:
+    import mlcroissant
+
+    export.export(story.home, file_format, tmp_path)
+    dataset = mlcroissant.Dataset(tmp_path / "croissant.json")
+    assert not dataset.metadata.ctx.issues.errors
+    read = sorted(row["examples/example_id"].decode() for row in dataset.records("examples"))
+    assert read == current_ids(story)
+    based = json.loads((tmp_path / "croissant.json").read_text())["isBasedOn"]
+    assert [(one["url"], one["license"]) for one in based] == [(SITE, ["CC-BY-4.0"])]
+
+
+def test_the_card_says_what_is_in_it(story: Story, tmp_path: Path) -> None:
+    export.export(story.home, "huggingface", tmp_path)
+    _, front, prose = (tmp_path / "README.md").read_text().split("---\n", 2)
+    told = yaml.safe_load(front)
+    for entry in told["configs"][0]["data_files"]:
+        assert list(tmp_path.glob(entry["path"])), entry
+    assert "| CC-BY-4.0 | 2 |" in prose and f"| {SITE} | 2 |" in prose
+    for name in re.findall(r"\(([^)]*\.svg)\)", prose):
+        assert ElementTree.parse(tmp_path / name).getroot().tag.endswith("svg")
+
+
+def test_bars_are_as_long_as_their_counts_and_escape_labels() -> None:
+    root = ElementTree.fromstring(bars("A & B", [("<most>", 40), ("half", 20), ("none", 0)]))
+    widths = [int(rect.get("width", "0")) for rect in root if rect.tag.endswith("rect") and rect.get("x")]
+    assert widths[0] == 2 * widths[1] and widths[2] == 1
+    assert "<most>" in "".join(root.itertext())
 
 
 def test_media_that_cannot_be_read_are_named_and_left_out(story: Story, tmp_path: Path) -> None:
@@ -152,7 +201,8 @@ def test_an_output_that_cannot_be_written_is_one_clear_line(
 def test_an_empty_home_exports_one_empty_file(file_format: Any, tmp_path: Path) -> None:
     with Home.open(CatalogSettings(root=tmp_path / "home")) as home:
         result = export.export(home, file_format, tmp_path / "out")
-    assert (result["rows"], len(result["files"]), result["licences"]) == (0, 1, {})
+    data = [item for item in result["files"] if item["name"].startswith(("examples-", "data/"))]
+    assert (result["rows"], len(data), result["licences"]) == (0, 1, {})
 
 
 def test_many_rows_are_cut_into_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,10 +215,9 @@ def test_many_rows_are_cut_into_files(tmp_path: Path, monkeypatch: pytest.Monkey
         fused = [storybook.example(item, extract) for item in made]
         storybook.put(home, "fuse", storybook.Made({"examples": fused}), [extract], 10)
         result = export.export(home, "jsonl", tmp_path / "out")
-        assert [item["rows"] for item in result["files"]] == [4, 4, 2]
-        lines = [
-            line for item in result["files"] for line in (tmp_path / "out" / item["name"]).read_text().splitlines()
-        ]
+        data = [item for item in result["files"] if item["name"].startswith("examples-")]
+        assert [item["rows"] for item in data] == [4, 4, 2]
+        lines = [line for item in data for line in (tmp_path / "out" / item["name"]).read_text().splitlines()]
         assert [json.loads(line)["example_id"] for line in lines] == sorted(item["example_id"] for item in fused)
         assert isinstance(export.current_examples(home), pa.Table)
     shutil.rmtree(tmp_path / "out")

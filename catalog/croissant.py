@@ -1,0 +1,76 @@
+"""Croissant metadata of an export (MLCommons Croissant 1.0): files, fields, and each source's licence."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from catalog.card import Tally
+from catalog.schema import TABLES
+
+CONTEXT = {
+    "@language": "en", "@vocab": "https://schema.org/", "citeAs": "cr:citeAs", "column": "cr:column",
+    "conformsTo": "dct:conformsTo", "cr": "http://mlcommons.org/croissant/", "rai": "http://mlcommons.org/croissant/RAI/",
+    "data": {"@id": "cr:data", "@type": "@json"}, "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "dct": "http://purl.org/dc/terms/", "equivalentProperty": "cr:equivalentProperty",
+    "examples": {"@id": "cr:examples", "@type": "@json"}, "extract": "cr:extract",
+    "field": "cr:field", "fileProperty": "cr:fileProperty", "fileObject": "cr:fileObject", "fileSet": "cr:fileSet",
+    "format": "cr:format", "includes": "cr:includes", "isLiveDataset": "cr:isLiveDataset", "jsonPath": "cr:jsonPath",
+    "key": "cr:key", "md5": "cr:md5", "parentField": "cr:parentField", "path": "cr:path", "recordSet": "cr:recordSet",
+    "references": "cr:references", "regex": "cr:regex", "repeated": "cr:repeated", "replace": "cr:replace",
+    "samplingRate": "cr:samplingRate",
+    "sc": "https://schema.org/", "separator": "cr:separator", "source": "cr:source", "subField": "cr:subField",
+    "transform": "cr:transform",
+}  # fmt: skip
+ENCODINGS = {
+    "jsonl": "application/jsonlines",
+    "parquet": "application/x-parquet",
+    "huggingface": "application/x-parquet",
+    "webdataset": "application/x-tar",
+}
+TYPES = {pa.string(): "sc:Text", pa.int64(): "sc:Integer", pa.float64(): "sc:Float"}
+
+
+def croissant(told: Mapping[str, Any], tally: Tally, written: Sequence[tuple[str, int, str]]) -> bytes:
+    """Describe files given as (name, bytes, SHA-256)."""
+    objects = [
+        {
+            "@type": "cr:FileObject", "@id": name, "name": name, "contentUrl": name, "contentSize": f"{size} B",
+            "encodingFormat": ENCODINGS[told["format"]], "sha256": sha256,
+        }
+        for name, size, sha256 in written
+    ]  # fmt: skip
+    sources = tally.licences_by_source()
+    described = {
+        "@context": CONTEXT,
+        "@type": "sc:Dataset",
+        "conformsTo": "http://mlcommons.org/croissant/1.0",
+        "name": "headrace-export",
+        "description": f"{tally.rows} fused examples of text, pictures and sound, exported by headrace from seq "
+        f"{told['seq']} of its ledger.",
+        "version": f"{told['seq']}.0.0",
+        **({"datePublished": told["date"]} if told["date"] else {}),
+        "license": sorted({licence for licences in sources.values() for licence in licences}),
+        "isBasedOn": [
+            {"@type": "sc:CreativeWork", "name": source, "url": source, "license": sorted(licences)}
+            for source, licences in sorted(sources.items())
+        ],
+        "distribution": objects,
+        "recordSet": [_records(objects)] if objects and told["format"] != "webdataset" else [],
+    }
+    return (json.dumps(described, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _records(objects: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Describe the scalar columns of the first file; the others have the same."""
+    source = objects[0]["@id"]
+    fields = [
+        {
+            "@type": "cr:Field", "@id": f"examples/{field.name}", "name": field.name, "dataType": TYPES[field.type],
+            "source": {"fileObject": {"@id": source}, "extract": {"column": field.name}},
+        }
+        for field in TABLES["examples"]
+        if field.type in TYPES
+    ]  # fmt: skip
+    return {"@type": "cr:RecordSet", "@id": "examples", "name": "examples", "field": fields}
