@@ -7,7 +7,16 @@ from html import escape
 
 from lxml import etree
 
-from ingest.references import Element, absolute, image_url, is_icon, is_ornament, picture_url, player_url
+from ingest.references import (
+    Element,
+    absolute,
+    image_url,
+    is_icon,
+    is_ornament,
+    leads_away,
+    picture_url,
+    player_url,
+)
 
 HEADINGS = {f"h{level}": level for level in range(1, 7)}
 
@@ -83,6 +92,8 @@ class Reference:
     inside: bool = False  # whether it stands in the block numbered `place`, rather than between two blocks
     figure: int | None = None  # which <figure> of the page it stands in
     chrome: int = 0
+    box: int = 0
+    leads_away: bool = False  # whether it is a link to something else than a picture
 
 
 @dataclass(slots=True)
@@ -263,7 +274,18 @@ class _Walker:
             return
         alt = " ".join((element.get("alt") or element.get("title") or element.get("aria-label") or "").split())
         figure = self.figures[-1] if self.figures else None
-        reference = Reference(url, kind, alt or None, None, len(self.page.blocks), False, figure, self.chrome)
+        reference = Reference(
+            url,
+            kind,
+            alt or None,
+            None,
+            len(self.page.blocks),
+            False,
+            figure,
+            self.chrome,
+            self.boxes[-1],
+            leads_away(element),
+        )
         self.page.references.append(reference)
         self.pending.append(reference)
 

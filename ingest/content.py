@@ -3,18 +3,19 @@
 import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from ingest.blocks import Block, Page, Reference
-from ingest.recovery import recovered
-from ingest.references import Element
+from ingest.recovery import inside_of, recovered, root_of
+from ingest.references import Element, file_key, is_banner
 
 NOT_LETTERS = re.compile(r"[\W_]+")
 ANCHOR = 40  # letters from which a block's text is taken to be unmistakable
 SHORT = 16  # letters under which a block must follow the last one at once, or share an edge with one of the extractor's
 CLOSE = 150  # letters of rejected text that may stand between a picture and the content that it belongs to
+MIN_KEY = 6  # characters of a file name that tells a picture from others
 WORD = re.compile(r"[\u3400-\u9fff]|[^\W\u3400-\u9fff]+")
 MIN_WORDS = 4  # of a unit that may be told by its words
 MAX_LACKING = 0.1  # of a unit's words that its block may lack
@@ -182,7 +183,7 @@ def _fill(
         before, after = bisect_right(ends, unit.start), bisect_left(starts, unit.end)
         first = matches[before - 1].block.order if before else 0
         last = matches[after].block.order if after < len(matches) else len(blocks)
-        home = _home(unit, blocks[first:last], compacted[first:last])
+        home = _home(unit, blocks[first:last], compacted[first:last]) or _home(unit, blocks, compacted)
         if home is None:
             found.append((unit.start, Block(unit.kind, None, unit.text, first)))
         else:
@@ -220,20 +221,50 @@ def _covered(unit: Unit, matches: Sequence[Match], starts: Sequence[int], ends: 
     return covered
 
 
-def main_references(page: Page, kept: Sequence[Block]) -> list[Reference]:
-    """Return the media amid or next to the kept blocks, without what stands in navigation, asides and footers."""
-    orders = {block.order for block in kept}
-    distances = _distances(page.blocks, orders | _headline(page.blocks, orders))
-    first, last = min(orders, default=0), max(orders, default=len(page.blocks))
+def main_references(page: Page, kept: Sequence[Block], covers: Sequence[str] = ()) -> list[Reference]:
+    """Return the media amid or next to the kept blocks, without what stands in navigation, asides and footers.
+
+    `covers` are the pictures that the page declares as its own (og:image): one of them before the end is kept anywhere.
+    """
+    near = _nearness(page, kept)
+    last = max((block.order for block in kept), default=len(page.blocks))
+    keys = {key for url in covers if len(key := file_key(url)) >= MIN_KEY}
     allowed = _depth(kept)
     seen: set[str] = set()
     references = []
     for reference in page.references:
-        near = first <= reference.place <= last or distances[reference.place] <= CLOSE
-        if near and reference.chrome <= allowed and reference.url not in seen:
+        cover = bool(keys) and reference.place <= last and file_key(reference.url) in keys
+        if reference.url not in seen and (cover or (reference.chrome <= allowed and near(reference))):
             seen.add(reference.url)
+            keys -= {file_key(reference.url)} if cover else set()
             references.append(replace(reference, caption=_caption(page, reference)))
     return references
+
+
+def _nearness(page: Page, kept: Sequence[Block]) -> Callable[[Reference], bool]:
+    """Return the test whether a reference stands amid the kept blocks, heads them or ends them."""
+    if not kept:
+        return lambda reference: True
+    orders = {block.order for block in kept}
+    headline = _headline(page.blocks, orders)
+    distances = _distances(page.blocks, orders | headline)
+    first, last = min(orders), max(orders)
+    top = min(headline, default=first)
+    root = root_of(page, kept)
+    inside = inside_of(page, root)
+    around = inside_of(page, page.boxes[page.boxes[root]])  # where the picture at the head of an article may stand
+
+    def near(reference: Reference) -> bool:
+        place, box = reference.place, reference.box
+        if first < place <= last or (reference.inside and place == first):
+            return around[box] or reference.inside
+        if reference.leads_away or is_banner(reference.url):
+            return False
+        if place > last:
+            return inside[box] and all(block.kind == "caption" for block in page.blocks[last + 1 : place])
+        return (place >= top or around[box]) and distances[place] <= CLOSE
+
+    return near
 
 
 def _caption(page: Page, reference: Reference) -> str | None:
@@ -273,13 +304,17 @@ def _distances(blocks: Sequence[Block], kept: set[int]) -> list[int]:
     far = 1 << 30
     forward, backward = [far] * (len(blocks) + 1), [far] * (len(blocks) + 1)
     for place, block in enumerate(blocks):
-        weight = 0 if block.kind == "caption" else len(block.text)
+        weight = _weight(block)
         forward[place + 1] = 0 if block.order in kept else forward[place] + weight
     for place in range(len(blocks) - 1, -1, -1):
         block = blocks[place]
-        weight = 0 if block.kind == "caption" else len(block.text)
-        backward[place] = 0 if block.order in kept else backward[place + 1] + weight
+        backward[place] = 0 if block.order in kept else backward[place + 1] + _weight(block)
     return [min(pair) for pair in zip(forward, backward, strict=True)]
+
+
+def _weight(block: Block) -> int:
+    """Return how far a rejected block holds a picture from the content: captions and rows of buttons do not."""
+    return 0 if block.kind == "caption" or 2 * block.linked > len(block.text) else len(block.text)
 
 
 def anchors(references: Sequence[Reference], page: Page, kept: Sequence[Block]) -> list[int | None]:

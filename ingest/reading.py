@@ -8,7 +8,7 @@ from functools import cache
 import yaml
 from lxml import etree, html
 from markdown_it import MarkdownIt
-from trafilatura import bare_extraction, load_html
+from trafilatura import bare_extraction
 
 from catalog.schema import Reason
 from ingest.blocks import Block, Page, Reference, read_page, text_blocks
@@ -29,16 +29,24 @@ UNREAD = (
     "track",
 )  # by trafilatura, which deletes them itself
 ENOUGH = 0.5  # share of a page's plain text from which the fast extractor's choice needs no second opinion
-MIN_CHARS = 250  # trafilatura's own measure of a text that is too short to be trusted
+NEARLY_ALL = 0.8  # the same of a text that is shorter than …
+MIN_CHARS = 250  # trafilatura's own measure of one that is too short to be trusted
 MARKUP = re.compile(
     r"</(?:p|div|span|a|b|i|em|strong|li|td|h[1-6]|html|body|font|blockquote)\s*>|<(?:br|p|hr)\s*/?>", re.IGNORECASE
 )
+CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 FRONT_MATTER = re.compile(r"\A---\n((?:.*\n)*?)---\n")
 # What a third-party parser may throw at hostile input; each costs its page, none its batch.
 PARSER_ERRORS = (
     ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, RecursionError, ArithmeticError,
     etree.LxmlError, yaml.YAMLError,
 )  # fmt: skip
+
+# trafilatura wants lxml.html's elements; chosen here in C, where lxml.html asks a Python function for each of them
+PARSER = html.HTMLParser(
+    collect_ids=False, default_doctype=False, encoding="utf-8", remove_comments=True, remove_pis=True
+)
+PARSER.set_element_class_lookup(etree.ElementDefaultClassLookup(element=html.HtmlElement))
 
 
 class Rejected(Exception):
@@ -77,7 +85,7 @@ def read_content(
 
 def read_html(text: str, url: str, rules: CleaningRules, wanted: ExtractSettings) -> Content:
     """Read a page: trafilatura decides what its main content is, our walk gives blocks, media and anchors."""
-    tree = load_html(text)
+    tree = _parsed(text)
     if tree is None:
         return read_text(text, url, rules)
     num_elements = int(tree.xpath("count(//*)"))
@@ -91,9 +99,19 @@ def read_html(text: str, url: str, rules: CleaningRules, wanted: ExtractSettings
     body = _extracted(tree, page)
     kept = main_blocks(page, body) if body is not None else []
     kept = kept or [block for block in page.blocks if not block.chrome]
-    references = main_references(page, kept)
+    references = main_references(page, kept, [address for _, address in metadata.media])
     kept = with_captions(page, kept, references)
     return Content(page, kept or _titles(page, references, metadata), _with_cover(references, metadata), metadata)
+
+
+def _parsed(text: str) -> Element | None:
+    """Parse a page whatever it declares its encoding to be; None for a text without tags."""
+    if "<" not in text:
+        return None
+    try:
+        return html.document_fromstring(CONTROLS.sub("", text).encode("utf-8", "replace"), parser=PARSER)
+    except etree.ParserError:  # nothing but comments
+        return None
 
 
 def _extracted(tree: Element, page: Page) -> Element | None:
@@ -106,14 +124,15 @@ def _extracted(tree: Element, page: Page) -> Element | None:
         element.tag = "span"  # trafilatura deletes <time> with its words, also in the middle of a sentence
     body = getattr(bare_extraction(tree, fast=True, include_comments=False, output_format="xml"), "body", None)
     plain = sum(len(block.text) for block in page.blocks if not block.chrome and 2 * block.linked < len(block.text))
-    if body is not None and len("".join(body.itertext())) >= max(MIN_CHARS, ENOUGH * plain):
+    size = 0 if body is None else len("".join(body.itertext()))
+    if size and size >= (ENOUGH if size >= MIN_CHARS else NEARLY_ALL) * plain:
         return body
     return getattr(bare_extraction(tree, include_comments=False, output_format="xml"), "body", None)
 
 
 def _lighten(tree: Element) -> None:
     """Drop what no reader needs before the tree is walked and copied; JSON-LD stays, trafilatura reads it too."""
-    etree.strip_elements(tree, etree.Comment, *HEAVY, with_tail=False)
+    etree.strip_elements(tree, *HEAVY, with_tail=False)
     for script in list(tree.iter("script")):
         if script.get("type") != "application/ld+json":
             script.drop_tree()

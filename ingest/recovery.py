@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
 from ingest.blocks import Block, Page
 
@@ -12,11 +13,14 @@ PROSE = 40  # characters from which a lost paragraph that ends as a sentence is 
 IDEOGRAPHS = 3  # a Chinese character says about as much as three letters
 ENDED = re.compile(r"[.!?…:;。！？：；][\"'”’)\]」』）\s]*$")
 IDEOGRAPH = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
+FAR = 1500  # characters of rejected text between two groups of kept blocks
+LITTLE = 0.2  # of the largest group's text
+CONTAINERS = ("article", "body", "center", "div", "main", "section", "td")  # elements that hold an article
 SOLID = ("code", "table")
 PROMOTION = re.compile(
-    r"\W*(?:(?:related|read more|also read|read also|see also|also on|more from|you may also like|recommended|sign up|subscribe"
-    r"|follow us|like this story|click here to (?:subscribe|read|sign)|get the latest|advert(?:isement)?s?|trending|popular on"
-    r"|our latest)\b|相关(?:阅读|新闻|链接)|延伸阅读|推荐阅读|更多精彩|点击关注|责任编辑)",
+    r"\W*(?:(?:related|read more|also read|read also|see also|also on|more from|you may also like|recommended|sign up"
+    r"|subscribe|follow us|like this story|click here to (?:subscribe|read|sign)|get the latest|advert(?:isement)?s?"
+    r"|trending|popular on|our latest)\b|相关(?:阅读|新闻|链接)|延伸阅读|推荐阅读|更多精彩|点击关注|责任编辑)",
     re.IGNORECASE,
 )
 MAX_PROMOTION = 160  # characters
@@ -27,7 +31,8 @@ def recovered(page: Page, kept: Sequence[Block], allowed: int) -> list[Block]:
 
     `allowed` is how many elements of page furniture may enclose a block.
     """
-    inside = _inside(page, _root(page, kept))
+    kept = _together(page, kept)
+    inside = inside_of(page, root_of(page, kept))
     orders = {block.order for block in kept}
     texts = {block.text for block in kept}
     tags = {page.tags[block.box] for block in kept}
@@ -45,18 +50,37 @@ def recovered(page: Page, kept: Sequence[Block], allowed: int) -> list[Block]:
     return _without_orphans([block for block in merged if not _promotes(block)])
 
 
-def _root(page: Page, kept: Sequence[Block]) -> int:
-    """Return the innermost element that holds nearly all of the kept text."""
+def _together(page: Page, kept: Sequence[Block]) -> Sequence[Block]:
+    """Drop what stands far from the rest of the content and is little beside it: teasers of other pages."""
+    groups: list[list[Block]] = []
+    last = 0
+    passed = list(accumulate((len(block.text) for block in page.blocks), initial=0))
+    for block in sorted(kept, key=lambda block: block.order):
+        if not groups or passed[block.order] - last > FAR:
+            groups.append([])
+        groups[-1].append(block)
+        last = passed[min(block.order + 1, len(page.blocks))]
+    sizes = [sum(len(block.text) for block in group) for group in groups]
+    few = {id(b) for group, size in zip(groups, sizes, strict=True) if size < LITTLE * max(sizes) for b in group}
+    return [block for block in kept if id(block) not in few]
+
+
+def root_of(page: Page, kept: Sequence[Block]) -> int:
+    """Return the innermost element that holds nearly all of the kept text, as a place in `page.boxes`."""
     weights = [0] * len(page.boxes)
     for block in kept:
         weights[block.box] += len(block.text)
     for box in range(len(weights) - 1, 0, -1):
         weights[page.boxes[box]] += weights[box]
     enough = ROOT_SHARE * weights[0]
-    return max(box for box, weight in enumerate(weights) if weight >= enough)
+    root = max(box for box, weight in enumerate(weights) if weight >= enough)
+    while page.tags[root] not in CONTAINERS and root:
+        root = page.boxes[root]
+    return root
 
 
-def _inside(page: Page, root: int) -> list[bool]:
+def inside_of(page: Page, root: int) -> list[bool]:
+    """Tell of every element whether it stands in the one at `root`."""
     inside = [False] * len(page.boxes)
     inside[root] = True
     for box in range(root + 1, len(inside)):

@@ -21,6 +21,17 @@ ORNAMENT = re.compile(
     r"|avatar|overlay|1x1)(?:[-_.]|$)",
     re.IGNORECASE,
 )
+PICTURE = re.compile(r"\.(?:jpe?g|png|gif|webp|avif|svg|bmp|tiff?)(?:$|[?#/])|attachment", re.IGNORECASE)
+SIZED = re.compile(r"[-_](?:\d+x\d+|\d+w|scaled)$", re.IGNORECASE)
+# Servers of advertisements (Revive), of calls to action (HubSpot), of faces, and icons of sharing plug-ins.
+SERVED = re.compile(
+    r"/delivery/a[vjf][wsr]\.php|hubspot\.com/cta/|gravatar\.com/|/(?:[\w-]*share-buttons[\w-]*|emoji|smilies)/"
+)
+# What stands at the head of a site, not of an article; and the sizes in which advertisements are sold.
+BANNER = re.compile(
+    r"(?:^|[-_./])(?:logo\d*|header|masthead|banner|sponsor)(?:[-_./]|$)|(?<!\d)(?:468x60|728x90|300x250|160x600|970x250)(?!\d)",
+    re.IGNORECASE,
+)
 
 
 def absolute(url: str, base: str) -> str | None:
@@ -57,7 +68,9 @@ def image_url(element: Element, base: str) -> str | None:
     sets = (element.get(name) for name in ("srcset", *LAZY_SETS))
     candidates = [best_candidate(value) for value in sets if value]
     candidates += [element.get(name) for name in (*LAZY, "src")]
-    return next((url for value in candidates if value and (url := absolute(value, base))), None)
+    return next(
+        (url for value in candidates if value and value.strip() != "/" and (url := absolute(value, base))), None
+    )
 
 
 def picture_url(picture: Element, base: str) -> str | None:
@@ -75,15 +88,33 @@ def player_url(element: Element, base: str) -> str | None:
     return next((url for value in values if value and (url := absolute(value, base))), None)
 
 
+def leads_away(element: Element) -> bool:
+    """Tell whether a picture stands in a link, unless that opens a picture: such a one advertises another page."""
+    link = next(element.iterancestors("a"), None)
+    href = (link.get("href") or "") if link is not None else ""
+    return bool(href) and not href.startswith(("#", "javascript:")) and PICTURE.search(href) is None
+
+
+def file_key(url: str) -> str:
+    """Return what stays of a picture's file name in all its sizes: 'boat' for boat-800x600.fit.jpg."""
+    name = url.partition("?")[0].rpartition("/")[2].partition(".")[0]
+    return SIZED.sub("", name).lower()
+
+
 def is_icon(element: Element) -> bool:
     """Tell whether the page itself declares this picture too small to carry meaning."""
     return any(0 <= size < MIN_PIXELS for size in _sizes(element))
 
 
 def is_ornament(url: str) -> bool:
-    """Tell by its file name a picture that decorates a page: a share button, a spacer, an avatar."""
+    """Tell by its address a picture that decorates a page: a share button, a spacer, an avatar, an advertisement."""
     path = url.partition("?")[0]
-    return ORNAMENT.search(path.rpartition("/")[2]) is not None
+    return ORNAMENT.search(path.rpartition("/")[2]) is not None or SERVED.search(path) is not None
+
+
+def is_banner(url: str) -> bool:
+    """Tell by its file name a picture that heads a whole site or advertises; amid an article it may be its subject."""
+    return BANNER.search(url.partition("?")[0].rpartition("/")[2]) is not None
 
 
 def _sizes(element: Element) -> Iterator[int]:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from catalog.schema import Reason
-from ingest.document import Rejected
 from ingest.guard import Guarded, Stopped
+from ingest.reading import Rejected
 
 LIMIT = 1_500_000_000
 
