@@ -6,6 +6,7 @@ HeadraceError                 one line for the user, exit code 1
 ├── ModelUnavailable          a model's weights are not on this machine; says how to get them
 ├── PlanInfeasible            the cluster can never schedule what the settings ask for
 ├── StageStalled              a stage made no progress for longer than its limit
+├── ReleaseBlocked            the human review does not allow a release yet
 ├── CommitConflict            another writer published meanwhile; the caller plans again
 └── Corrupt                   stored data does not match its hash, schema or ledger
 """
@@ -33,6 +34,10 @@ class PlanInfeasible(HeadraceError):
 
 class StageStalled(HeadraceError):
     """No part of a stage finished within its stall limit."""
+
+
+class ReleaseBlocked(HeadraceError):
+    """The review of the current documents does not reach what the settings ask for."""
 
 
 class CommitConflict(HeadraceError):
