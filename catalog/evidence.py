@@ -1,18 +1,16 @@
 """Everything a home knows of one URL or id: rows by key, the crawler's frontier, the versions of the model."""
 
 import json
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import duckdb
 
-from catalog.errors import Corrupt, InputError
+from catalog.errors import Corrupt
 from catalog.home import View
 from catalog.schema import TABLES
 
@@ -21,7 +19,6 @@ MAX_REDIRECTS = 10
 HEAVY = {"text", "analysis_text", "blocks", "vector", "webp", "data"}  # columns that no story tells
 COLUMNS = {table: [name for name in schema.names if name not in HEAVY] for table, schema in TABLES.items()}
 COLUMNS["transcripts"] = [name for name in TABLES["transcripts"].names if name != "segments"]
-FRONTIER = "SELECT url, state, outcome, detail, target, fetched_at, referrer FROM urls WHERE url = ?"
 
 
 @dataclass
@@ -89,7 +86,7 @@ class Visit:
     """What the crawler's frontier says of one URL."""
 
     url: str
-    state: str  # queued, leased, done or held
+    state: str  # queued, leased, done, held or dead
     outcome: str | None
     detail: str | None
     target: str | None
@@ -98,25 +95,8 @@ class Visit:
 
 
 def visits(root: Path, url: str) -> list[Visit]:
-    """Return what the frontier knows of a URL and of those it redirects to; raise Corrupt if it cannot be read."""
-    path = root / "frontier.db"
-    if not path.is_file():
-        return []
-    found: list[Visit] = []
-    try:
-        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5)) as db:
-            while len(found) < MAX_REDIRECTS and (row := db.execute(FRONTIER, (url,)).fetchone()):
-                asked, state, outcome, detail, target, seconds, referrer = row
-                fetched_at = datetime.fromtimestamp(seconds, UTC) if seconds else None
-                found.append(Visit(asked, state, outcome, detail, target, fetched_at, referrer))
-                if target is None or target in {visit.url for visit in found}:
-                    break
-                url = target
-    except sqlite3.OperationalError as error:  # locked, or not ours to read: no reason to distrust what it holds
-        raise InputError(f"{path}: cannot be read now: {error}; try again") from error
-    except sqlite3.DatabaseError as error:
-        raise Corrupt(f"{path}: cannot be read: {error}; move it away, the next crawl restores it") from error
-    return found
+    """Return what the crawler's frontier knows of a URL and of those it redirects to; raise Corrupt, InputError."""
+    return [visit for point in entry_points(group="headrace.visits") for visit in point.load()(root, url)]
 
 
 def versions(root: Path, examples: Iterable[str], rounds: Mapping[str, Any]) -> list[Row]:

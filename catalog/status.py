@@ -1,6 +1,9 @@
 """What a home holds and what waits, from the ledger and the tables' own totals; no row of text is read."""
 
+import time
 from collections import Counter, defaultdict
+from importlib.metadata import entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catalog import pipeline, sql
@@ -20,7 +23,7 @@ SOURCES = """
 
 
 def status(home: Home, config: Config) -> dict[str, Any]:
-    """Return live rows and batches and stored files and bytes by table, rejects, waiting batches, shares of sources."""
+    """Return rows, batches, files and bytes by table, rejects, waiting batches, and how sources stand."""
     view = home.view()
     return {
         "tables": tables(home, view.state),
@@ -29,6 +32,7 @@ def status(home: Home, config: Config) -> dict[str, Any]:
             stage.name: len(pending(view.state, stage, config)) for stage in pipeline.enabled(config) if stage.reads
         },
         "sources": sources(view),
+        "freshness": freshness(home.root, config),
     }
 
 
@@ -68,6 +72,23 @@ def sources(view: View) -> dict[str, dict[str, Any]]:
     return {row.pop("class"): {name: sql.jsonable(value) for name, value in row.items()} for row in rows}
 
 
+def freshness(root: Path, config: Config) -> dict[str, dict[str, Any]]:
+    """Return each source's URLs by state, the share of its pages that is fresh, and when one was last fetched."""
+    found: dict[str, dict[str, Any]] = {}
+    for point in entry_points(group="headrace.freshness"):
+        found |= point.load()(root, config, time.time())
+    return found
+
+
+def _told(name: str, source: dict[str, Any]) -> str:
+    fresh = f"{source['fresh_share']:.0%} fresh" if source["fresh_share"] is not None else "none stored"
+    kind = source["class"] or "no longer configured"
+    share = f", share {source['share']:g}" if source["share"] is not None else ""
+    states = "".join(f", {source[state]:,} {state}" for state in ("waiting", "held", "dead") if source[state])
+    last = f", last {source['last_success']}" if source["last_success"] else ""
+    return f"source {name} ({kind}{share}): {source['stored']:,} pages, {fresh}{states}{last}"
+
+
 def render(result: dict[str, Any], console: "Console") -> None:
     """Print tables, rejects, what waits, and where pages came from."""
     from rich.filesize import decimal
@@ -87,6 +108,8 @@ def render(result: dict[str, Any], console: "Console") -> None:
     for name, source in result["sources"].items():
         line = f"source class {name}: {source['pages']:,} pages ({source['share']:.1%}), last {source['last_fetched']}"
         console.print(line, highlight=False, markup=False)
+    for name, source in result["freshness"].items():
+        console.print(_told(name, source), highlight=False, markup=False)
     waiting = {stage: count for stage, count in result["pending"].items() if count}
     line = ", ".join(f"{stage} {count:,}" for stage, count in waiting.items())
     console.print(f"batches waiting: {line}" if waiting else "nothing waits", highlight=False)

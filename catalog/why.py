@@ -113,6 +113,8 @@ def _fetched(row: Row, found: Evidence) -> tuple[str, str | None, str]:
     status = f"status {row['status']}" if row["status"] else None
     parts = [status, row["content_type"], _size(row["num_bytes"]), robots]
     parts += [f"{name} {row[name]}" for name in ("licence", "rights", "source", "referrer") if row[name]]
+    if row["attempts"]:
+        parts.append(f"after attempts that brought nothing: {'; '.join(row['attempts'])}")
     return ("rejected" if row["reason"] else "fetched"), row["reason"], _joined([row["url"], *parts])
 
 
@@ -219,6 +221,9 @@ def _frontier_events(known: Iterable[Visit], found: Evidence) -> list[Event]:
         elif visit.state in ("queued", "leased") and visit.url not in told:
             waits = "in flight, or in a segment that is not sealed yet" if visit.state == "leased" else "queued"
             events.append(Event(time, "crawl", None, "pending", None, _joined([waits, linked]), order))
+        elif visit.state == "dead":
+            detail = _joined([visit.detail, "gone so often that it is not asked for again"])
+            events.append(Event(time, "crawl", None, "dropped", visit.outcome, detail, order))
         elif visit.state == "done" and visit.outcome != "ok" and visit.url not in told:
             events.append(Event(time, "crawl", None, "rejected", visit.outcome, visit.detail, order))
         elif visit.state == "done" and visit.outcome == "ok" and (last is None or _later(visit.fetched_at, last)):

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -22,3 +23,14 @@ def part_of(host: str, count: int) -> int:
 
 
 WHOLE = Partition(0, 1)
+
+
+def frontier_path(root: Path, part: Partition = WHOLE) -> Path:
+    """Return where a share keeps its frontier: one file for a single crawl, one each in a folder for several."""
+    return root / "frontier.db" if part.count == 1 else root / f"frontier-{part.count}" / f"{part.index}.db"
+
+
+def frontier_files(root: Path) -> list[Path]:
+    """Return the frontier files of a home, none where nothing was crawled."""
+    single = root / "frontier.db"
+    return [single] if single.is_file() else sorted(root.glob("frontier-*/*.db"))

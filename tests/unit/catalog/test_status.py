@@ -109,7 +109,9 @@ def test_a_damaged_shard_is_one_clear_line(tmp_path: Path, damage: Callable[[Pat
 def test_classes_may_hold_brackets() -> None:
     out = io.StringIO()
     source = {"pages": 1, "share": 1.0, "last_fetched": None}
-    status.render({"tables": {}, "rejects": {}, "pending": {}, "sources": {"a [/b]": source}}, Console(file=out))
+    status.render(
+        {"tables": {}, "rejects": {}, "pending": {}, "freshness": {}, "sources": {"a [/b]": source}}, Console(file=out)
+    )
     assert "source class a [/b]: 1 pages" in out.getvalue()
 
 
