@@ -216,5 +216,8 @@ def _unconnected(error: aiohttp.ClientConnectorError) -> Failure:
 
 
 def _one_line(error: object) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text[:200]
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "the server closed the connection before it had answered"
+    text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    text = text.partition("\n")[0].partition(": b")[0].rstrip(": ")  # without the bytes that aiohttp quotes
+    return " ".join(text.split())[:200] or type(error).__name__
