@@ -112,7 +112,9 @@ class Intake:
             rights=rights, licence=licence, file=item.file, index=item.index, hints=item.hints.as_dict(),
         )  # fmt: skip
         date = item.fetched_at or time.time()
-        if isinstance(item.content, Failure):
+        if isinstance(item.content, Failure) and item.content.reason is Reason.MISSING_PAYLOAD and payload:
+            self.recorder.unchanged(task, date, None, None)  # an archive says that it found what is stored already
+        elif isinstance(item.content, Failure):
             self.recorder.reject(task, item.content, origin, date)
         else:
             await self.recorder.keep(task, item.content, item.content_type, origin, date)

@@ -4,15 +4,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from catalog.schema import Reason
-from ingest.fetch import Failure, Response
+from ingest.fetch import BadEncoding, Failure, Response, TooLarge, decode_body
 from ingest.hints import Hints
 from ingest.inputs import signature_of
+from ingest.source_settings import guess_kind
 from ingest.urls import file_url, type_by_name
 
 TEXT_TYPES = ("text/html", "application/xhtml+xml", "text/plain", "text/markdown", "application/pdf")
 MEDIA_TYPES = ("image/", "audio/", "video/", "application/ogg")
+USEFUL_TYPES = TEXT_TYPES + MEDIA_TYPES
 UNSAID = ("", "application/octet-stream", "binary/octet-stream")  # the server does not know either
 GONE = (404, 410)
+GZIP_MAGIC = b"\x1f\x8b"
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,11 @@ def content_type_of(response: Response, media: bool) -> str:
 
 def judge(response: Response, media: bool) -> Failure | None:
     """Say from status and headers alone why a response brings nothing, or None."""
+    return judge_status(response) or judge_type(content_type_of(response, media))
+
+
+def judge_status(response: Response) -> Failure | None:
+    """Say why a response with this status brings nothing, or None."""
     status = response.status
     if status in GONE:
         return Failure(Reason.NOT_FOUND, f"HTTP {status}")
@@ -54,10 +62,12 @@ def judge(response: Response, media: bool) -> Failure | None:
         return Failure(Reason.CLIENT_ERROR, f"HTTP {status}")
     if status not in (200, 203):
         return Failure(Reason.BAD_RESPONSE, f"HTTP {status} where a page was expected")
-    kind = content_type_of(response, media)
-    if not kind.startswith(TEXT_TYPES + MEDIA_TYPES):
-        return Failure(Reason.WRONG_TYPE, kind)
     return None
+
+
+def judge_type(kind: str) -> Failure | None:
+    """Say why a media type is of no use, or None."""
+    return None if kind.startswith(USEFUL_TYPES) else Failure(Reason.WRONG_TYPE, kind)
 
 
 def list_folder(path: str) -> list[Path]:
@@ -69,12 +79,19 @@ def list_folder(path: str) -> list[Path]:
     return sorted(file for file in files if not any(part.startswith(".") for part in file.relative_to(root).parts))
 
 
+def _unusable(file: Path, named: str) -> Failure | None:
+    kind = guess_kind(file.name)
+    if kind != "folder":
+        return Failure(Reason.WRONG_TYPE, f"{file}: add it to data_sources as a source of kind '{kind}'")
+    return judge_type(named)
+
+
 def read_file(file: Path, max_bytes: int) -> Item:
     """Read one local file whose name tells of a type that can be used."""
     url, signature = file_url(str(file)), signature_of(file)
     named = type_by_name(url)
-    if not named.startswith(TEXT_TYPES + MEDIA_TYPES):
-        return Item(url, Failure(Reason.WRONG_TYPE, named), signature=signature)
+    if failure := _unusable(file, named):
+        return Item(url, failure, signature=signature)
     try:
         with file.open("rb") as stream:
             content = stream.read(max_bytes + 1)
@@ -82,5 +99,10 @@ def read_file(file: Path, max_bytes: int) -> Item:
         return Item(url, Failure(Reason.UNREACHABLE, error.strerror or str(error)))
     if len(content) > max_bytes:
         return Item(url, Failure(Reason.TOO_LARGE, f"more than {max_bytes} bytes"), signature=signature)
+    if content.startswith(GZIP_MAGIC):
+        try:
+            content = decode_body(content, "gzip", max_bytes)
+        except (BadEncoding, TooLarge) as error:
+            return Item(url, Failure(Reason.CORRUPT, f"not unpacked: {error or 'too large'}"), signature=signature)
     response = Response(url, 200, (("Content-Type", named),), content)
     return Item(url, response, named, resource=True, signature=signature)
