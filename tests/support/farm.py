@@ -18,7 +18,7 @@ class Request:
     """One line of the server's log."""
 
     time: float  # when its last header byte was read, on the server's monotonic clock
-    answered: float  # when its answer was handed to the socket
+    answered: float  # when its answer was ready to be sent
     host: str
     path: str
 
@@ -81,8 +81,8 @@ def _serve(hosts: list[str], pages: int, pipe: Connection) -> None:
                 else:
                     status, kind, body = 404, "text/plain", b"nothing here"
                 lines = f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+                log.append((asked, time.monotonic(), host, path))  # before the answer can have arrived
                 writer.write(lines.encode() + body)
-                log.append((asked, time.monotonic(), host, path))
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
 
