@@ -117,6 +117,8 @@ def read_page(tree: Element, url: str, keep_markup: bool = False, keep_spaces: b
     walker = _Walker(resolved or url, keep_markup, keep_spaces)
     body = tree if tree.tag == "body" else tree.find("body")
     walker.walk(tree if body is None else body)
+    shown = {reference.figure for reference in walker.page.references}
+    walker.page.captions = {figure: orders for figure, orders in walker.page.captions.items() if figure in shown}
     return walker.page
 
 

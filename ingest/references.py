@@ -18,7 +18,7 @@ MIN_PIXELS = 32  # a picture declared smaller than this on one side is an icon o
 
 ORNAMENT = re.compile(
     r"(?:^|[-_.])(?:facebook|twitter|pinterest|linkedin|whatsapp|instagram|youtube|social|share|spacer|pixel|sprites?|blank"
-    r"|avatar|overlay|1x1)(?:[-_.]|$)",
+    r"|avatar|overlay|1x1)(?:[-_.]|$)|^(?:note|tip|hint|warning|caution|important|info)\.\w+$",
     re.IGNORECASE,
 )
 PICTURE = re.compile(r"\.(?:jpe?g|png|gif|webp|avif|svg|bmp|tiff?)(?:$|[?#/])|attachment", re.IGNORECASE)
