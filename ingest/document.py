@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from catalog import ids
@@ -11,7 +11,9 @@ from ingest.analysis import content_words, words
 from ingest.blocks import Block, Reference
 from ingest.clean import clean_block, readable, rule_hits
 from ingest.content import anchors
+from ingest.hints import Hints, hints_from
 from ingest.language import SAMPLE, identify
+from ingest.metadata import Metadata
 from ingest.quality import measure
 from ingest.reading import Content, Rejected, read_content
 from ingest.settings import CleaningRules, ExtractSettings
@@ -46,6 +48,7 @@ def read_document(
             Reason.TOO_LARGE, f"{len(payload)} bytes of {kind}, more than max_html_bytes {wanted.max_html_bytes}"
         )
     content = read_content(payload, kind, row["url"], row.get("content_type"), rules, wanted)
+    content = _with_hints(content, hints_from(row.get("hints")))
     composed = compose(content.kept, rules, content.metadata.language)
     if not composed.text:
         raise Rejected(Reason.EMPTY_TEXT, "no text and no titled media in the page")
@@ -55,6 +58,16 @@ def read_document(
         detail = f"{undecoded} of {len(composed.text)} characters cannot be decoded (declared: {declared})"
         raise Rejected(Reason.DECODE_ERROR, detail)
     return _row(content, composed, row, rules, wanted)
+
+
+def _with_hints(content: Content, hints: Hints) -> Content:
+    """Fill what a page does not say of itself by what its list, feed or table says, and add the media named there."""
+    told = Metadata(hints.title or None, hints.author or None, hints.date or None, hints.language or None)
+    shown = {reference.url for reference in content.references}
+    end = len(content.page.blocks)
+    named = [item for item in hints.media if item.url not in shown]
+    added = [Reference(item.url, item.kind, item.alt or None, None, end) for item in named]
+    return replace(content, references=[*content.references, *added], metadata=content.metadata.over(told))
 
 
 def compose(blocks: Sequence[Block], rules: CleaningRules, declared: str | None = None) -> Composed:
