@@ -24,6 +24,7 @@ BENCHMARKS: dict[str, tuple[str | None, tuple[str, ...]]] = {
     "annotate_relations": ("relations/dev.jsonl", ()),
     "annotate_speed": ("pages/ground-truth.json", ("--rounds", "3")),
     "publish": (None, ()),
+    "warc_read": ("site/index.html", ()),
     "vectors": (None, ()),
 }
 LIBRARIES = ("headrace", "pyarrow", "pyiceberg", "spacy", "torch")

@@ -124,6 +124,7 @@ def measure(small: Path, large: Path, rounds: int) -> dict[str, Any]:
         "records_per_second": {name: best[key][0] / best[key][2] for key, name in names.items()},
         "mb_per_second": {name: best[key][1] / 1e6 / best[key][2] for key, name in names.items()},
         "cpu_seconds": {name: best[key][3] for key, name in names.items()},
+        "cpu_ratio_verified": best["bare", True][3] / best["ours", True][3],
         "ratio_verified": seconds["fastwarc"] / seconds["ours"],
         "ratio_unverified": seconds["fastwarc_unverified"] / seconds["ours_unverified"],
         "ratio_ours_verified_to_fastwarc_unverified": seconds["fastwarc_unverified"] / seconds["ours"],
