@@ -42,3 +42,6 @@ def _render(result: dict[str, Any], console: "Console") -> None:
     console.print(f"{result['output']}: {counts}", highlight=False)
     for reason, rows in result["rejects"].items():
         console.print(f"  turned away: {rows} {reason}", highlight=False)
+    for what in ("languages", "rule_hits"):
+        counts = ", ".join(f"{name} {count:,}" for name, count in result[what].items())
+        console.print(f"  {what.replace('_', ' ')}: {counts or 'none'}", highlight=False, soft_wrap=True)

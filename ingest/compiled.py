@@ -57,7 +57,11 @@ def broken_examples(rule: Rule) -> list[str]:
     for before, after in rule.examples:
         once = run(before)[0]
         if once != after:
-            problems.append(f"rule '{rule.name}': {before!r} becomes {once!r}, not {after!r}")
+            problems.append(f"rule '{rule.name}': {before!r} becomes {_short(once)}, not {after!r}")
         elif (again := run(once)[0]) != once:
-            problems.append(f"rule '{rule.name}': {once!r} does not stay as it is, it becomes {again!r}")
+            problems.append(f"rule '{rule.name}': {once!r} does not stay as it is, it becomes {_short(again)}")
     return problems
+
+
+def _short(text: str) -> str:
+    return repr(text) if len(text) <= 80 else f"{text[:80]!r}…"

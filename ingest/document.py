@@ -117,8 +117,8 @@ def _row(
         "source": row.get("source"),
         "source_class": row.get("source_class"),
         "fetched_at": row.get("fetched_at"),
-        "title": _clean_line(content.metadata.title, rules, language),
-        "author": _clean_line(content.metadata.author, rules, language),
+        "title": _clean_line(content.metadata.title, rules, composed),
+        "author": _clean_line(content.metadata.author, rules, composed),
         "date": content.metadata.date,
         "language": language,
         "language_score": language_score,
@@ -131,7 +131,7 @@ def _row(
             for block, (start, end) in zip(composed.blocks, composed.ranges, strict=True)
         ],
         "media": [
-            _reference(item, block, rules, language)
+            _reference(item, block, rules, composed)
             for item, block in zip(
                 content.references, anchors(content.references, content.page, composed.blocks), strict=True
             )
@@ -143,15 +143,18 @@ def _row(
     }
 
 
-def _reference(reference: Reference, block: int | None, rules: CleaningRules, language: str | None) -> dict[str, Any]:
+def _reference(reference: Reference, block: int | None, rules: CleaningRules, composed: Composed) -> dict[str, Any]:
     return {
         "url": reference.url,
         "kind": reference.kind,
-        "alt": _clean_line(reference.alt, rules, language),
-        "caption": _clean_line(reference.caption, rules, language),
+        "alt": _clean_line(reference.alt, rules, composed),
+        "caption": _clean_line(reference.caption, rules, composed),
         "block": block,
     }
 
 
-def _clean_line(text: str | None, rules: CleaningRules, language: str | None) -> str | None:
-    return (clean_block(text, "caption", rules, language)[0] or None) if text else None
+def _clean_line(text: str | None, rules: CleaningRules, composed: Composed) -> str | None:
+    """Clean what stands beside the text as a caption is cleaned; its changes count as the document's."""
+    cleaned, changes = clean_block(text or "", "caption", rules, composed.language)
+    composed.hits.update(changes)
+    return cleaned or None

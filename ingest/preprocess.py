@@ -55,7 +55,7 @@ class Item:
 
 
 def preprocess(source: Path, target: Path, config: Config, clean: bool, annotate: bool) -> dict[str, Any]:
-    """Write documents.parquet, rejects.parquet and, where asked for, annotations.parquet; return counts of rows.
+    """Write documents.parquet, rejects.parquet and, where asked for, annotations.parquet; return counts.
 
     A file that cannot be read or holds no text is a row of rejects.parquet; only the two folders can raise InputError.
     """
@@ -173,6 +173,8 @@ def _write(rows: Iterator[Outcome], target: Path, annotator: Annotator | None) -
     names = ["documents", "rejects", *(["annotations"] if annotator else [])]
     written: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
+    languages: Counter[str] = Counter()
+    hits: Counter[str] = Counter()
     try:
         target.mkdir(parents=True, exist_ok=True)
         partial = {name: target / f".{name}.parquet.partial" for name in names}
@@ -184,11 +186,19 @@ def _write(rows: Iterator[Outcome], target: Path, annotator: Annotator | None) -
                     writers[name].write_table(tables[name])
                     written[name] += tables[name].num_rows
                 reasons.update(tables["rejects"]["reason"].to_pylist())
+                languages.update(language or "unknown" for language in documents["language"].to_pylist())
+                for changes in documents["rule_hits"].to_pylist():
+                    hits.update({change["rule"]: change["hits"] for change in changes})
         for name, path in partial.items():
             path.replace(target / f"{name}.parquet")
     except OSError as error:
         raise InputError(f"--output {target}: cannot be written: {error.strerror or error}") from error
-    return {"tables": {name: written[name] for name in names}, "rejects": dict(sorted(reasons.items()))}
+    return {
+        "tables": {name: written[name] for name in names},
+        "rejects": dict(sorted(reasons.items())),
+        "languages": dict(languages.most_common()),
+        "rule_hits": dict(hits.most_common()),
+    }
 
 
 def _chunks(rows: Iterator[Outcome]) -> Iterator[tuple[pa.Table, pa.Table]]:

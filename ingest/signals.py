@@ -19,6 +19,7 @@ CHINESE_STOPS = frozenset("的是在不了有和这为以就也与对中")
 POLICY = re.compile(r"terms of use|privacy policy|cookie policy|uses? (?:of )?cookies|隐私政策|使用条款|服务条款")
 BULLETS = ("•", "-", "*", "·", "●", "■", "‣", "–")
 ELLIPSES = ("...", "…")
+ELLIPSIS = re.compile(r"\.{3}|…+")
 TERMINAL = (".", "!", "?", '"', "”", "。", "！", "？", "」", "』")
 SENTENCE_END = re.compile(r"[.!?]+(?=[\s\"'”’)]|$)|[。！？]+")
 MIN_LINE_WORDS = 5  # of C4
@@ -35,7 +36,7 @@ def measure_signals(text: str, words: Sequence[str], language: str | None) -> Si
     return {
         "num_words": len(words),
         "mean_word_length": _mean_word_length(words),
-        "symbol_to_word_ratio": _ratio(max(text.count("#"), sum(map(text.count, ELLIPSES))), len(words)),
+        "symbol_to_word_ratio": _ratio(max(text.count("#"), len(ELLIPSIS.findall(text))), len(words)),
         "alpha_word_fraction": _ratio(sum(word.isalpha() or any(map(str.isalpha, word)) for word in words), len(words)),
         "num_stop_words": _stops(words, language),
         **_lines(lines),
