@@ -124,17 +124,19 @@ def _read_from(
 ) -> Generator[Item, None, int | None]:
     """Yield the records from a position on and return where to go on behind damage, None at the end."""
     stream.seek(position)
-    at = position
+    at, told = position, False
     try:
         for record in ArchiveIterator(stream, record_types=READ, parse_http=False, max_header_len=MAX_HEADER_BYTES):
             at = record.stream_pos
             if at >= first and (item := _read_record(record, file, limits)):
+                told = isinstance(item.content, Failure) and item.content.reason is Reason.CORRUPT
                 yield item
     except OSError as error:
         following = _next_record(stream, at + 1)
-        until = "the end of the file" if following is None else f"byte {following}"
-        detail = f"{file.path}: damaged between byte {at} and {until}: {error}"
-        yield Item(f"{file.url}#offset={at}", Failure(Reason.CORRUPT, detail), file=file.path, index=at)
+        if not told:
+            until = "the end of the file" if following is None else f"byte {following}"
+            detail = f"{file.path}: damaged between byte {at} and {until}: {error}"
+            yield Item(f"{file.url}#offset={at}", Failure(Reason.CORRUPT, detail), file=file.path, index=at)
         return following
     return None
 
