@@ -23,6 +23,8 @@ REPO = FOLDER.parent
 BENCHMARKS: dict[str, tuple[str | None, tuple[str, ...]]] = {
     "annotate_relations": ("relations/dev.jsonl", ()),
     "annotate_speed": ("pages/ground-truth.json", ("--rounds", "3")),
+    "minhash": ("README.md", ()),
+    "images": ("site/index.html", ()),
     "publish": (None, ()),
     "warc_read": ("site/index.html", ()),
     "vectors": (None, ()),

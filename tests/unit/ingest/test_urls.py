@@ -1,5 +1,6 @@
 """URLs: one parser, one canonical form."""
 
+import ada_url
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,6 +41,14 @@ def test_canonical_is_idempotent(text: str) -> None:
     first = canonical(f"http://host/{text}")
     assert first is not None
     assert canonical(first) == first
+
+
+@given(st.text(max_size=30), st.sampled_from(("h", "h:80", "h:8080", "[::1]:9", "u:p@h", "1.2", "bücher.example.")))
+def test_host_and_origin_are_what_the_parser_says(text: str, host: str) -> None:
+    url = canonical(f"https://{host}/{text}")
+    assert url is not None
+    parsed = ada_url.URL(url)
+    assert (host_of(url), origin_of(url)) == (parsed.host, parsed.origin)
 
 
 def test_parts() -> None:
