@@ -17,12 +17,21 @@ FORECAST = (
     "with some clouds in the morning and sunshine in the afternoon. The forecast for the coming week is updated every "
     "six hours by the national weather service; the figures come from the station nearest to the town centre."
 )
-CITIES = "Oslo Bergen Paris Lyon Rome Milan Vienna Graz Madrid Porto Lisbon Dublin Cork London Leeds York".split()
+CITIES = (
+    "Oslo", "Bergen", "Paris", "Lyon", "Rome", "Milan", "Vienna", "Graz", "Madrid", "Porto", "Lisbon", "Dublin", "Cork",
+    "London", "Leeds", "York",
+)  # fmt: skip
 PROGRAM = (
     "One of the stamps of a drawing program for children. Choose it in the list on the right, then click where it "
     "shall stand; the mouse wheel makes it larger or smaller. All stamps may be copied and changed freely."
 )
-CHINESE_PROGRAM = "儿童绘画程序中的一枚印章。请先在右侧的列表中选择它，然后单击要放置的位置，滚动鼠标滚轮可以放大或缩小。所有印章都可以自由复制和修改。"
+CHINESE_PROGRAM = (
+    "儿童绘画程序中的一枚印章。请先在右侧的列表中选择它，然后单击要放置的位置，"
+    "滚动鼠标滚轮可以放大或缩小。所有印章都可以自由复制和修改。"
+)
+CHINESE_PARCEL = (
+    "您的包裹已经从仓库发出，预计五个工作日内送达。如果您不在家，快递员会留下一张卡片，并在第二天再次派送。"
+)
 SITES = (
     ("{title} | The Daily Courier", "Home News Sport Weather Subscribe now and get the first month free.\n\n{text}",
      "Read more: what our readers said this week. Sign up for our newsletter. Follow us on every channel."),
@@ -70,7 +79,7 @@ def edited_set(folder: Path, language: str) -> Labelled:
 
 
 def manuals(folder: Path) -> Labelled:
-    """Read the hundred news articles, five of which have a copy, joined to long texts; all other pairs are unrelated."""
+    """Read the hundred news texts, five of which have a copy; all other pairs are unrelated."""
     documents = [Document(**row) for row in _rows(folder / "articles_100.jsonl")]
     known = {_pair(*pair) for pair in json.loads((folder / "articles_100.truth.json").read_text())}
     ids = [item.id for item in documents]
@@ -105,15 +114,17 @@ def lookalikes(captions: Path) -> Labelled:
     """Make pages of templates that differ in a number, a place or a name: all are about different things."""
     rng = random.Random(11)
     named = list(_rows(captions))
+    foreign = [row for row in named if not row["caption_zh"].isascii()]
+    long = f"{PARCEL} {FORECAST} {PROGRAM} " * 2
     families: dict[str, list[tuple[str, str]]] = {
         "order": [(f"Order {1000 + k}", f"Order {1000 + k}\n\nStatus: shipped. {PARCEL}") for k in range(40)],
         "order, number at the end": [("Your order", f"{PARCEL} Reference {7000 + k}.") for k in range(40)],
-        "order, long": [(f"Order {1000 + k}", f"Order {1000 + k}\n\n{PARCEL} {FORECAST} {PROGRAM} " * 2) for k in range(20)],
+        "order, long": [(f"Order {5000 + k}", f"Order {5000 + k}\n\n{long}") for k in range(20)],
+        "order, Chinese": [("您的订单", f"订单号：{880000 + k}。{CHINESE_PARCEL}") for k in range(40)],
         "weather": [(f"Weather in {city}", _weather(city, rng)) for city in CITIES],
         "gallery": [_gallery(row["caption_en"], PROGRAM) for row in named if row["caption_en"].isascii()],
-        "gallery, Chinese": [_gallery(row["caption_zh"], CHINESE_PROGRAM) for row in named if not row["caption_zh"].isascii()],
-        "order, Chinese": [("您的订单", f"订单号：{880000 + k}。您的包裹已经从仓库发出，预计五个工作日内送达。如果您不在家，快递员会留下一张卡片，并在第二天再次派送。") for k in range(40)],
-    }  # fmt: skip
+        "gallery, Chinese": [_gallery(row["caption_zh"], CHINESE_PROGRAM) for row in foreign],
+    }
     made = Labelled()
     for family, pages in families.items():
         distinct = [Document(f"{family} {k}", text, title) for k, (title, text) in enumerate(sorted(set(pages)))]

@@ -9,7 +9,7 @@ import pytest
 import texts
 from texts import config_of, decisions, edited, put, words
 
-from catalog import bands, near
+from catalog import bands, files, near
 from catalog.dedup import DEDUP, discarded
 from catalog.errors import Corrupt
 from catalog.home import Home
@@ -180,7 +180,7 @@ def test_a_killed_run_leaves_nothing_behind(home: Home, config: Config, monkeypa
     put(home, config, 0, {"a": STORY})
     DEDUP.run(home, config)
     put(home, config, 1, {"b": edited(STORY, [5, 50])})
-    real = bands.files.replace
+    real = files.replace
     for survives in (False, True):
 
         def die(url: str, data: bytes, survives: bool = survives) -> None:
@@ -188,10 +188,10 @@ def test_a_killed_run_leaves_nothing_behind(home: Home, config: Config, monkeypa
                 real(url, data)
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(bands.files, "replace", die)
+        monkeypatch.setattr(files, "replace", die)
         with pytest.raises(KeyboardInterrupt):
             DEDUP.run(home, config)
-        monkeypatch.setattr(bands.files, "replace", real)
+        monkeypatch.setattr(files, "replace", real)
         assert decisions(home) == []
     DEDUP.run(home, config)
     assert [row[:3] for row in decisions(home)] == [("b", "a", "minhash")]
