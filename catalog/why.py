@@ -1,5 +1,6 @@
 """The whole story of one URL or id: fetched, kept or turned away, made into what, in which examples and models."""
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -112,10 +113,22 @@ def _fetched(row: Row, found: Evidence) -> tuple[str, str | None, str]:
     robots = f"allowed by robots rule '{row['robots_rule']}'" if row["robots_rule"] else "no robots rule applies"
     status = f"status {row['status']}" if row["status"] else None
     parts = [status, row["content_type"], _size(row["num_bytes"]), robots]
-    parts += [f"{name} {row[name]}" for name in ("licence", "rights", "source", "referrer") if row[name]]
+    parts += [f"{name} {row[name]}" for name in ("licence", "source", "referrer") if row[name]]
+    parts.append(_rights(row["rights"]))
     if row["attempts"]:
         parts.append(f"after attempts that brought nothing: {'; '.join(row['attempts'])}")
     return ("rejected" if row["reason"] else "fetched"), row["reason"], _joined([row["url"], *parts])
+
+
+def _rights(rights: str | None) -> str | None:
+    """Say in words what a resource says of its use: 'rights noai (meta), …'."""
+    if rights and rights.startswith("["):
+        said = (
+            (one["says"], " ".join(one[name] for name in ("by", "to", "url") if name in one))
+            for one in json.loads(rights)
+        )
+        rights = ", ".join(f"{says} ({source})" for says, source in said)
+    return f"rights {rights}" if rights else None
 
 
 def _extracted(row: Row, found: Evidence) -> tuple[str, None, str]:

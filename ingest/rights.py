@@ -200,5 +200,6 @@ def opt_out(rights: str | None, kind: str, opt_outs: Iterable[str], agent: str) 
 
 def describe(signal: Signal) -> str:
     """Say in words who said what: 'noai (x-robots-tag)'."""
-    where = " ".join(filter(None, (signal.by, signal.url)))
+    to = f"to {signal.to}" if signal.to != EVERYONE else ""
+    where = " ".join(filter(None, (signal.by, to, signal.url)))
     return f"{signal.says} ({where})" if where else signal.says

@@ -10,7 +10,7 @@ from ingest.inputs import signature_of
 from ingest.source_settings import guess_kind
 from ingest.urls import file_url, type_by_name
 
-TEXT_TYPES = ("text/html", "application/xhtml+xml", "text/plain", "text/markdown", "application/pdf")
+TEXT_TYPES = ("text/html", "application/xhtml+xml", "text/plain", "text/markdown", "text/x-markdown", "application/pdf")
 MEDIA_TYPES = ("image/", "audio/", "video/", "application/ogg")
 USEFUL_TYPES = TEXT_TYPES + MEDIA_TYPES
 UNSAID = ("", "application/octet-stream", "binary/octet-stream")  # the server does not know either
