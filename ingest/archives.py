@@ -113,16 +113,23 @@ def read_archive(file: File, first: int, network: NetworkSettings, verify: bool 
             position: int | None = max(first - 1, 0)  # the last record taken, read again to find the one behind it
             if position and not _starts_record(stream, position):
                 first = position = 0  # packed as one stream: known records are recognised instead
+            lost: Item | None = None
             while position is not None:
-                position = yield from _read_from(stream, file, position, first, (int(network.max_bytes), verify))
+                limits = (int(network.max_bytes), verify)
+                position, lost = yield from _read_from(stream, file, (position, first), limits, lost)
     except UNREADABLE as error:
         yield Item(file.url, Failure(Reason.UNREACHABLE, f"{file.path}: {error}"[:500], again=True), file=file.path)
 
 
 def _read_from(
-    stream: _Steady, file: File, position: int, first: int, limits: tuple[int, bool]
-) -> Generator[Item, None, int | None]:
-    """Yield the records from a position on and return where to go on behind damage, None at the end."""
+    stream: _Steady, file: File, start: tuple[int, int], limits: tuple[int, bool], lost: Item | None
+) -> Generator[Item, None, tuple[int | None, Item | None]]:
+    """Yield the records from a position on; return where to go on behind damage (None: nowhere) and what it cost.
+
+    What was lost before this position is told once a record is read whole: the one that follows a broken stretch may
+    be the broken one, and then says so itself.
+    """
+    position, first = start
     stream.seek(position)
     at, told = position, False
     try:
@@ -130,15 +137,21 @@ def _read_from(
             at = record.stream_pos
             if at >= first and (item := _read_record(record, file, limits)):
                 told = isinstance(item.content, Failure) and item.content.reason is Reason.CORRUPT
+                if lost is not None and not told:
+                    yield lost
+                lost = None
                 yield item
     except OSError as error:
         following = _next_record(stream, at + 1)
-        if not told:
+        if not told and lost is None:
             until = "the end of the file" if following is None else f"byte {following}"
             detail = f"{file.path}: damaged between byte {at} and {until}: {error}"
-            yield Item(f"{file.url}#offset={at}", Failure(Reason.CORRUPT, detail), file=file.path, index=at)
-        return following
-    return None
+            lost = Item(f"{file.url}#offset={at}", Failure(Reason.CORRUPT, detail), file=file.path, index=at)
+        if following is not None:
+            return following, lost
+    if lost is not None:
+        yield lost
+    return None, None
 
 
 def _starts_record(stream: _Steady, position: int) -> bool:

@@ -8,7 +8,7 @@ import lzma
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Any, BinaryIO, TypeAlias, cast
 
@@ -51,11 +51,21 @@ def column_names(file: File, network: NetworkSettings) -> list[str]:
             with open_input(file.path, network) as stream, _explained(file):
                 return list(_open_arrow(stream).schema.names)
         case "csv":
-            with closing(_open_text(file, network)) as stream:
+            with _open_text(file, network) as stream:
                 return next(_csv_reader(stream, int(network.max_bytes)), [])
         case _:
-            rows = (row for _, row in read_rows(file, 0, (), network) if isinstance(row, dict))
-            return list(dict.fromkeys(name for row in islice(rows, SAMPLE_ROWS) for name in row))
+            return _sampled_names(file, network)
+
+
+def _sampled_names(file: File, network: NetworkSettings) -> list[str]:
+    names: dict[str, None] = {}
+    try:
+        for _, row in islice(read_rows(file, 0, (), network), SAMPLE_ROWS):
+            names |= dict.fromkeys(row if isinstance(row, dict) else ())
+    except DAMAGE_ERRORS:
+        if not names:
+            raise
+    return list(names)
 
 
 def read_rows(file: File, first: int, columns: Sequence[str], network: NetworkSettings) -> Iterator[Row]:
@@ -92,7 +102,7 @@ class _explained:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, pa.ArrowException):
+        if isinstance(error, pa.ArrowException) or (isinstance(error, OSError) and error.errno is None):
             raise NotATable(f"{self._file.path}: {' '.join(str(error).split())[:300]}") from error
 
 
@@ -107,10 +117,11 @@ def _parquet_rows(file: File, first: int, columns: Sequence[str], network: Netwo
             if end > first:
                 try:
                     batches = table.iter_batches(BATCH_ROWS, [group], list(columns) or None, use_threads=False)
-                    for number, row in _number(batches, start):
+                    for number, row in _number(file, batches, start):
                         if number >= first:
                             yield number, row
-                except pa.ArrowException as error:
+                except (pa.ArrowException, OSError) as error:
+                    _raise_if_unreachable(error)
                     yield end - 1, _damaged(file, number + 1, end, error)
             start = end
 
@@ -122,10 +133,11 @@ def _arrow_rows(file: File, first: int, columns: Sequence[str], network: Network
             batches = _open_arrow(stream)
         wanted = [name for name in batches.schema.names if not columns or name in columns]
         try:
-            for number, row in _number((batch.select(wanted) for batch in batches), 0):
+            for number, row in _number(file, (batch.select(wanted) for batch in batches), 0):
                 if number >= first:
                     yield number, row
-        except pa.ArrowException as error:
+        except (pa.ArrowException, OSError) as error:
+            _raise_if_unreachable(error)
             yield number + 1, _damaged(file, number + 2, None, error)
 
 
@@ -140,13 +152,30 @@ def _open_arrow(stream: BinaryIO) -> Any:
     )
 
 
-def _number(batches: Iterable[pa.RecordBatch], start: int) -> Iterator[tuple[int, dict[str, Any]]]:
+def _number(file: File, batches: Iterable[pa.RecordBatch], start: int) -> Iterator[Row]:
     number = start
     for batch in batches:
         for offset in range(0, batch.num_rows, BATCH_ROWS):
-            for row in batch.slice(offset, BATCH_ROWS).to_pylist():
-                yield number, row
+            for row in _to_rows(batch.slice(offset, BATCH_ROWS)):
+                place = f"{file.path}: row {number + 1}"
+                yield number, row if isinstance(row, dict) else Failure(Reason.BAD_ROW, f"{place}: {row}"[:400])
                 number += 1
+
+
+def _to_rows(batch: pa.RecordBatch) -> list[dict[str, Any] | str]:
+    """Return rows, or what is wrong with a row: the format does not keep strings from holding what is no UTF-8."""
+    try:
+        return list(batch.to_pylist())
+    except UnicodeDecodeError as error:
+        if batch.num_rows == 1:
+            return [str(error)]
+    return [row for number in range(batch.num_rows) for row in _to_rows(batch.slice(number, 1))]
+
+
+def _raise_if_unreachable(error: Exception) -> None:
+    """Raise what the system says; pyarrow's OSErrors about a file's content have no number."""
+    if isinstance(error, OSError) and error.errno is not None:
+        raise error
 
 
 def _damaged(file: File, start: int, end: int | None, error: Exception) -> Failure:
@@ -155,7 +184,7 @@ def _damaged(file: File, start: int, end: int | None, error: Exception) -> Failu
 
 
 def _csv_rows(file: File, first: int, network: NetworkSettings) -> Iterator[Row]:
-    with closing(_open_text(file, network)) as stream:
+    with _open_text(file, network) as stream:
         reader = _csv_reader(stream, int(network.max_bytes))
         names: list[str] = next(reader, [])
         for number, cells in enumerate(_cells(reader)):
@@ -197,31 +226,40 @@ def _csv_reader(stream: io.TextIOBase, max_bytes: int) -> Any:
     return csv.reader(lines(), delimiter=delimiter)
 
 
-def _open_text(file: File, network: NetworkSettings) -> io.TextIOWrapper:
+@contextmanager
+def _open_text(file: File, network: NetworkSettings) -> Iterator[io.TextIOWrapper]:
     """Open text as UTF-8, or in the encoding that its beginning suggests; what cannot be decoded becomes U+FFFD."""
-    stream = _unpacked(file, network)
-    head = stream.read(HEAD)
-    stream.close()
+    with _unpacked(file, network) as stream:
+        head = stream.read(HEAD)
     try:
         head[: head.rfind(b"\n") + 1].decode("utf-8-sig")
         encoding = "utf-8-sig"
     except UnicodeDecodeError:
         best = from_bytes(head).best()
         encoding = best.encoding if best is not None else "utf-8"
-    return io.TextIOWrapper(_unpacked(file, network), encoding=encoding, errors="replace", newline="")
+    with (
+        _unpacked(file, network) as stream,
+        io.TextIOWrapper(stream, encoding=encoding, errors="replace", newline="") as text,
+    ):
+        yield text
 
 
-def _unpacked(file: File, network: NetworkSettings) -> io.BufferedReader:
-    stream = open_input(file.path, network)
+@contextmanager
+def _unpacked(file: File, network: NetworkSettings) -> Iterator[io.BufferedReader]:
     packing = fsspec.utils.infer_compression(file.path)
     if packing and packing not in fsspec.compression.compr:
         raise NotATable(f"{file.path}: install the Python package that reads {packing}")
-    return cast(io.BufferedReader, fsspec.compression.compr[packing](stream, mode="rb") if packing else stream)
+    with open_input(file.path, network) as stream:
+        if not packing:
+            yield cast(io.BufferedReader, stream)
+            return
+        with fsspec.compression.compr[packing](stream, mode="rb") as unpacked:
+            yield unpacked
 
 
 def _json_rows(file: File, first: int, network: NetworkSettings) -> Iterator[Row]:
     limit = int(network.max_bytes)
-    with closing(_unpacked(file, network)) as stream:
+    with _unpacked(file, network) as stream:
         number = -1
         while line := stream.readline(limit + 1):
             too_long = len(line) > limit
