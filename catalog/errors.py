@@ -46,3 +46,7 @@ class CommitConflict(HeadraceError):
 
 class Corrupt(HeadraceError):
     """Stored bytes contradict their hash, schema or the ledger."""
+
+
+class WorkerLost(HeadraceError):
+    """A worker process died in the middle of its work."""

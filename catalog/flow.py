@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pyarrow as pa
 
 from catalog import errors
-from catalog.errors import HeadraceError, PlanInfeasible, StageStalled
+from catalog.errors import HeadraceError, PlanInfeasible, StageStalled, WorkerLost
 from catalog.settings import Resources
 from catalog.shards import DonePart, Part, PartKey, ShardWriter
 from catalog.stage import Worker
@@ -252,3 +252,73 @@ def _watched(job: Job, results: "Dataset") -> Iterator[str]:
         if isinstance(item, Exception):
             raise item
         yield item
+
+
+# ── actors ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Spawned:
+    """The actor around any object; errors of ours travel as results, for raised here they would arrive wrapped."""
+
+    def __init__(self, make: Callable[[], object]) -> None:
+        self._make = make
+        self._made: object | None = None
+
+    def call(self, method: str, args: tuple[Any, ...]) -> tuple[Any, str, str]:
+        try:
+            if self._made is None:
+                self._made = self._make()
+            return getattr(self._made, method)(*args), "", ""
+        except HeadraceError as error:
+            kind = next(kind for kind in type(error).__mro__ if kind.__module__ == errors.__name__)
+            return None, kind.__name__, str(error)
+
+
+class Remote:
+    """An object that lives in a process of its own."""
+
+    def __init__(self, stage: str, actor: Any, stall_seconds: float) -> None:
+        self._stage = stage
+        self._actor = actor
+        self._stall_seconds = stall_seconds
+
+    def call(self, method: str, *args: object) -> Callable[[], Any]:
+        """Call a method; the function returned waits for its result, or raises its error, WorkerLost or StageStalled."""
+        import ray
+
+        reference: Any = self._actor.call.remote(method, args)
+
+        def result() -> Any:
+            try:
+                value, kind, message = ray.get(reference, timeout=self._stall_seconds)
+            except ray.exceptions.GetTimeoutError as error:
+                raise StageStalled(
+                    f"{self._stage}: a worker did not answer for {self._stall_seconds:g} s; look at its node, "
+                    f"or raise resources.{self._stage}.stall_seconds"
+                ) from error
+            except ray.exceptions.RayActorError as error:
+                raise WorkerLost(f"{self._stage}: a worker died; run again to go on from what it had") from error
+            if kind:
+                raise getattr(errors, kind)(message)
+            return value
+
+        return result
+
+
+@contextmanager
+def spawn(
+    stage: str, makers: Sequence[Callable[[], object]], resources: Resources, address: str | None = None
+) -> Iterator[list[Remote]]:
+    """Keep one Ray actor for each maker (picklable) until the block ends; `resources` are each one's own."""
+    import ray
+
+    start_ray(address)
+    preflight(stage, resources.model_copy(update={"workers": len(makers)}), _nodes())
+    remote: Any = ray.remote(_Spawned)
+    wanted = remote.options(num_cpus=resources.cpus, num_gpus=resources.gpus or None, max_restarts=0)
+    actors = [wanted.remote(make) for make in makers]
+    try:
+        yield [Remote(stage, actor, resources.stall_seconds) for actor in actors]
+    finally:
+        for actor in actors:
+            ray.kill(actor)

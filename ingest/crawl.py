@@ -76,7 +76,8 @@ class Crawl:
             if source.kind in kinds:
                 url = canonical(source.url)
                 assert url is not None, "settings accept no other"
-                self.frontier.seed(source, url, kinds[source.kind], host_of(url))
+                if self.frontier.partition.owns(host_of(url)):
+                    self.frontier.seed(source, url, kinds[source.kind], host_of(url))
 
     @property
     def idle(self) -> bool:

@@ -1,101 +1,113 @@
 """The crawl stage: sources in, sealed segments and their `pages` and `rejects` out."""
 
 import asyncio
-import logging
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
 from catalog.errors import InputError
 from catalog.progress import Bar, bar
-from catalog.settings import Config
+from catalog.settings import Config, Resources
 from catalog.stage import Stage, StageReport
+from ingest.partition import WHOLE, Partition, frontier_files, frontier_path
 from ingest.settings import IngestSettings
-from ingest.source_settings import FILE_KINDS, Source, scheme_of
+from ingest.source_settings import Source, scheme_of
 
 if TYPE_CHECKING:
     from catalog.home import Home
-    from ingest.crawl import Crawl
-    from ingest.frontier import Frontier, Kind, Settled, Task
-    from ingest.local import Intake
-    from ingest.recorder import Recorder
+    from ingest.frontier import Kind, Settled, Task
 
-log = logging.getLogger("headrace")
+DEFAULT = Resources(workers=2, cpus=0.5)  # on Ray; a crawl of its own runs in this process
+PAGES = ("text/", "application/xhtml", "application/pdf")
 BROUGHT = ("fetched", "unchanged", "lists")
 
 
 def run_crawl(home: "Home", config: Config) -> StageReport:
-    """Visit every source once and publish what was new; a run that finds nothing new publishes nothing."""
-    from ingest.frontier import Frontier
-    from ingest.recorder import Recorder
+    """Visit every source once and publish what was new; a run that finds nothing new publishes nothing.
 
+    With engine ray (or a ray_address), several processes crawl, each its own share of the hosts.
+    """
     settings = config.section(IngestSettings)
     started = time.monotonic()
     report = StageReport("crawl")
-    with _alone(home.root), bar("crawl") as progress:
-        frontier = Frontier(home.root / "frontier.db", settings.network)
-        try:
-            recorder = Recorder(home.root / "crawl", home.warehouse, frontier, settings.network)
-            if frontier.is_empty():
-                frontier.restore(_stored(home))
-            asyncio.run(_crawl(home, settings, frontier, recorder, progress, report))
-        finally:
-            frontier.close()
+    with _alone(home.root), bar("crawl") as progress, _full_disk(home.root):
+        resources = config.resources("crawl", DEFAULT)
+        spread = config.catalog.engine == "ray" or (config.catalog.engine == "auto" and config.catalog.ray_address)
+        count = resources.workers if spread and settings.data_sources else 1
+        _arrange(home, settings, count, report)
+        if count == 1:
+            counts = _crawl_here(home, settings, WHOLE, progress, report)
+        else:
+            counts = _crawl_spread(home, config, count, progress, report)
     report.seconds = time.monotonic() - started
-    report.notes += _notes(recorder.counts, settings.data_sources)
+    report.notes += _notes(counts, settings.data_sources)
     return report
 
 
-async def _crawl(
-    home: "Home",
-    settings: IngestSettings,
-    frontier: "Frontier",
-    recorder: "Recorder",
-    progress: Bar,
-    report: StageReport,
-) -> None:
-    from ingest.crawl import Crawl
-    from ingest.fetch import Fetcher
-    from ingest.local import Intake
+def _crawl_here(
+    home: "Home", settings: IngestSettings, part: Partition, progress: Bar, report: StageReport
+) -> Counter[str]:
+    from ingest.crawl_run import crawl_share
+    from ingest.frontier import Frontier
+    from ingest.layout import staging
+    from ingest.recorder import Recorder
 
-    if left := recorder.recover():
-        log.info("crawl: took up %d segments of an interrupted run", left)
-    sources = {source.url: source for source in settings.data_sources}
-    frontier.begin(list(sources.values()), time.time())
-    publishing = asyncio.create_task(recorder.publish_all(lambda path: _publish(home, path, report)))
-    intake = Intake(frontier, recorder, settings.network, progress)
-    async with Fetcher(settings.network) as fetcher:
-        crawl = Crawl(sources, settings.network, frontier, recorder, fetcher, progress)
-        local = [source for source in sources.values() if source.kind in FILE_KINDS]
-        work = asyncio.create_task(_take_in(crawl, intake, local))
-        try:
-            ends: list[asyncio.Future[Any]] = [work, publishing]
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            if not work.done():  # interrupted, or the ledger refused
-                work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
-            recorder.finish()  # what was fetched is kept in any case
-            await publishing
-        work.result()
+    frontier = Frontier(frontier_path(home.root, part), settings.network, part)
+    try:
+        recorder = Recorder(staging(home.root, part), home.warehouse, frontier, settings.network)
+        publish = partial(_publish, home, report)
+        asyncio.run(crawl_share(settings, frontier, recorder, progress, publish))
+        return recorder.counts
+    finally:
+        frontier.close()
 
 
-async def _take_in(crawl: "Crawl", intake: "Intake", local: list[Source]) -> None:
-    """Visit and read everything; what tables name on the web is visited when they are read."""
-    for source in local:
-        await intake.check(source)
-    crawl.seed()
-    await asyncio.gather(crawl.run(), *(intake.run(source) for source in local))
-    if crawl.frontier.fresh:
-        await crawl.run()
+def _crawl_spread(home: "Home", config: Config, count: int, progress: Bar, report: StageReport) -> Counter[str]:
+    from catalog import flow
+    from ingest.cluster import Share, lead
+
+    settings = config.section(IngestSettings)
+    makers = [partial(Share, home.root, home.warehouse, settings, Partition(index, count)) for index in range(count)]
+    resources = config.resources("crawl", DEFAULT)
+    with flow.spawn("crawl", makers, resources, config.catalog.ray_address) as shares:
+        return lead(shares, partial(_publish, home, report), progress)
 
 
-def _publish(home: "Home", path: str, report: StageReport) -> None:
+def _arrange(home: "Home", settings: IngestSettings, count: int, report: StageReport) -> None:
+    """Lay the frontier out for so many processes; fill a lost one from the tables."""
+    from ingest.frontier import Frontier
+    from ingest.layout import arrange
+
+    if not frontier_files(home.root):
+        frontier = Frontier(frontier_path(home.root), settings.network)
+        frontier.restore(_stored(home))
+        frontier.close()
+    idle = settings.model_copy(update={"data_sources": ()})
+    arrange(home.root, settings.network, count, lambda part: _take_up(home, idle, part, report))
+
+
+def _take_up(home: "Home", idle: IngestSettings, part: Partition, report: StageReport) -> None:
+    with bar("crawl") as progress:
+        _crawl_here(home, idle, part, progress, report)
+
+
+@contextmanager
+def _full_disk(root: Path) -> Iterator[None]:
+    """Say in one line that the frontier cannot be written."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise InputError(f"{root}: the frontier cannot be written: {error}; make room and run again") from error
+
+
+def _publish(home: "Home", report: StageReport, path: str) -> None:
     """Publish the rows of one sealed segment, identified by its SHA-256."""
     from ingest.segments import segment_tables
 
@@ -114,13 +126,16 @@ def _stored(home: "Home") -> Iterator[tuple["Task", "Settled"]]:
     from ingest.frontier import OK, Settled, Task
     from ingest.urls import host_of
 
-    columns = ["url", "source", "depth", "referrer", "fetched_at", "content_type", "payload_sha256"]
+    columns = ["url", "source", "depth", "referrer", "fetched_at", "content_type", "payload_sha256", "rights"]
     for row in home.view().read("pages", columns).sort_by("fetched_at").to_pylist():
         web = scheme_of(row["source"]) in ("http", "https") and scheme_of(row["url"]) in ("http", "https")
         host = host_of(row["url"]) if web else ""
-        kind: Kind = "page" if row["content_type"].startswith(("text/", "application/xhtml", "application/pdf")) else "media"
+        kind: Kind = (
+            "page" if row["content_type"].startswith(("text/", "application/xhtml", "application/pdf")) else "media"
+        )
         task = Task(row["url"], host, row["source"], kind, row["depth"], row["referrer"], host, 0)
-        yield task, Settled(row["url"], OK, row["fetched_at"].timestamp(), payload_sha256=row["payload_sha256"])
+        known = {"payload_sha256": row["payload_sha256"], "rights": row["rights"] or ""}
+        yield task, Settled(row["url"], OK, row["fetched_at"].timestamp(), **known)
 
 
 @contextmanager

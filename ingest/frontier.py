@@ -40,8 +40,8 @@ CREATE INDEX IF NOT EXISTS urls_queue ON urls (state, host, priority, depth, seq
 CREATE TABLE IF NOT EXISTS hosts (host TEXT PRIMARY KEY, not_before REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS segments (sha256 TEXT PRIMARY KEY, staged TEXT NOT NULL, state TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS outbox (
-    seq INTEGER PRIMARY KEY, url TEXT NOT NULL, host TEXT NOT NULL, source TEXT NOT NULL, kind TEXT NOT NULL,
-    depth INTEGER NOT NULL, referrer TEXT, scope TEXT NOT NULL, hops INTEGER NOT NULL
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, url TEXT NOT NULL, host TEXT NOT NULL, source TEXT NOT NULL,
+    kind TEXT NOT NULL, depth INTEGER NOT NULL, referrer TEXT, scope TEXT NOT NULL, hops INTEGER NOT NULL
 );
 CREATE TEMP TABLE active (source TEXT PRIMARY KEY);
 """
@@ -100,7 +100,7 @@ class Frontier:
     def __init__(self, path: Path, network: NetworkSettings, partition: Partition = WHOLE) -> None:
         self.path = path
         self._network = network
-        self._partition = partition
+        self.partition = partition
         self._db = sqlite3.connect(path, isolation_level=None)
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")  # a killed process loses nothing; `sealed` syncs the rest
@@ -210,7 +210,7 @@ class Frontier:
 
     def _found(self, task: Task) -> None:
         """Queue, hold or pass on one URL; where a redirect leads was judged by the one that led there."""
-        if not self._partition.owns(task.host):
+        if not self.partition.owns(task.host):
             marks = ", ".join("?" * len(FOUND))
             self._db.execute(f"INSERT INTO outbox ({', '.join(FOUND)}) VALUES ({marks})", astuple(task)[: len(FOUND)])  # noqa: S608
             return
@@ -221,10 +221,10 @@ class Frontier:
             if not task.hops:
                 self._admission.count(found)
 
-    def outgoing(self, limit: int) -> list[tuple[int, Task]]:
-        """Return the oldest URLs that belong to other partitions, each with the number that `delivered` takes."""
-        query = f"SELECT seq, {', '.join(FOUND)} FROM outbox ORDER BY seq LIMIT ?"  # noqa: S608
-        return [(row[0], Task(*row[1:])) for row in self._db.execute(query, (limit,))]
+    def outgoing(self, limit: int, after: int = 0) -> list[tuple[int, Task]]:
+        """Return the next URLs that belong to other partitions, each with the number that `delivered` takes."""
+        query = f"SELECT seq, {', '.join(FOUND)} FROM outbox WHERE seq > ? ORDER BY seq LIMIT ?"  # noqa: S608
+        return [(row[0], Task(*row[1:])) for row in self._db.execute(query, (after, limit))]
 
     def delivered(self, last: int) -> None:
         """Forget the outgoing URLs up to a number: their partitions have them."""

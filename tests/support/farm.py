@@ -4,12 +4,15 @@ import asyncio
 import multiprocessing
 import random
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from multiprocessing.connection import Connection
 
 DELAYS = (0.02, 0.05, 0.1, 0.15)
+SLACK = 0.001  # seconds, of two clocks
 FORBIDDEN = ("/private/", "/search?", "/tmp")
 
 
@@ -64,6 +67,12 @@ def page_of(host: str, number: int, pages: int) -> bytes:
     return f"<!doctype html><title>{number}</title><p>page {number} of {host}</p>{anchors}".encode()
 
 
+def feed_of(links: list[str]) -> bytes:
+    """A feed that names a page on every host."""
+    items = "".join(f"<item><title>{link}</title><link>{link}</link></item>" for link in links)
+    return f'<rss version="2.0"><channel><title>all</title>{items}</channel></rss>'.encode()
+
+
 def _serve(hosts: list[str], pages: int, pipe: Connection) -> None:
     log: list[tuple[float, float, str, str]] = []
 
@@ -76,6 +85,13 @@ def _serve(hosts: list[str], pages: int, pipe: Connection) -> None:
                 number = path[1:]
                 if path == "/robots.txt":
                     status, kind, body = 200, "text/plain", robots_of(host)
+                elif path == "/feed.xml":
+                    port = writer.get_extra_info("sockname")[1]
+                    status, kind, body = (
+                        200,
+                        "application/rss+xml",
+                        feed_of([f"http://{one}:{port}/0" for one in hosts]),
+                    )
                 elif number.isdigit() and int(number) < pages:
                     status, kind, body = 200, "text/html", page_of(host, int(number), pages)
                 else:
@@ -116,3 +132,25 @@ def serve_farm(num_hosts: int, pages: int) -> Iterator[Farm]:
     finally:
         process.kill()
         process.join()
+
+
+def by_host(log: list[Request]) -> dict[str, list[Request]]:
+    found: dict[str, list[Request]] = defaultdict(list)
+    for request in log:
+        found[request.host].append(request)
+    return found
+
+
+def check_manners(farm: Farm, log: list[Request]) -> None:
+    """No request to a disallowed path, robots.txt first, and none before its host's delay has passed."""
+    for host, requests in by_host(log).items():
+        assert requests[0].path == "/robots.txt", host
+        forbidden = [one.path for one in requests if one.path.startswith(FORBIDDEN) and one.path != "/private/open"]
+        assert forbidden == []
+        early = [
+            (before.path, after.path, after.time - before.answered)
+            for before, after in pairwise(requests)
+            if after.time - before.answered < delay_of(host) - SLACK
+        ]
+        assert early == [], f"{host} asks for {delay_of(host)} s"
+    assert set(by_host(log)) == set(farm.hosts)

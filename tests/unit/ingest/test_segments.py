@@ -1,13 +1,19 @@
 """Segments: written, cut by a crash anywhere, sealed, stored, read back as rows."""
 
+import hashlib
 import json
+import random
+import resource
+import signal
 from pathlib import Path
 
+import drivers
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from warcio.checker import Checker
 
+from catalog.errors import InputError
 from catalog.schema import Reason
 from catalog.warc import iterate_segment, read_payload
 from ingest.fetch import Failure, Response
@@ -119,3 +125,30 @@ def test_a_warehouse_elsewhere_gets_a_copy(tmp_path: Path) -> None:
     path = store_segment(staged, "memory://warehouse", sha256)
     assert not staged.exists()
     assert segment_tables("memory://warehouse", path)["pages"].num_rows == 2
+
+
+def fill_up(folder: Path, limit: int) -> None:
+    """Write records in a process whose files may not grow beyond `limit`, and seal what was taken."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    writer = SegmentWriter(folder, "headrace/test")
+    with pytest.raises(InputError, match="cannot be written: File too large; make room"):
+        for number in range(100):
+            body = random.Random(number).randbytes(3000)
+            sha256 = hashlib.sha256(body).hexdigest()
+            response = Response(f"http://h/{number}", 200, (("Content-Type", "image/png"),), body)
+            writer.append(response_member(response, "image/png", sha256, ORIGIN, float(number)))
+    assert writer.path.stat().st_size == writer.num_bytes
+    (folder / "sealed").write_text(f"{writer.num_records} {writer.seal()}")
+
+
+def test_a_full_disk_leaves_whole_records_and_says_so(tmp_path: Path) -> None:
+    process = drivers.start(fill_up, tmp_path, 20_000)
+    assert drivers.finish(process) == 0
+    (path,) = tmp_path.glob("*.warc.gz")
+    records, sha256 = (tmp_path / "sealed").read_text().split()
+    assert 3 <= int(records) <= 6
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+    assert len(list(iterate_segment("", str(path)))) == int(records) + 1
+    assert salvage(path) == int(records)
+    assert Checker(type("Arguments", (), {"inputs": [str(path)], "verbose": False})).process_all() == 0
