@@ -44,6 +44,7 @@ class Reason(StrEnum):
     LOW_QUALITY = "low_quality"
     SAME_TEXT = "same_text"
     WRONG_LANGUAGE = "wrong_language"
+    ENCRYPTED = "encrypted"  # a PDF with a password
     # embed, transcribe, annotate
     DECODE_ERROR = "decode_error"
     UNSUPPORTED_FORMAT = "unsupported_format"

@@ -15,7 +15,8 @@ from ingest.hints import Hints, hints_from
 from ingest.language import SAMPLE, identify
 from ingest.metadata import Metadata
 from ingest.quality import measure
-from ingest.reading import Content, Rejected, read_content
+from ingest.reading import Content, read_content
+from ingest.rejected import Rejected
 from ingest.settings import CleaningRules, ExtractSettings
 from ingest.signals import measure_signals, out_of_bounds
 
@@ -38,15 +39,14 @@ class Composed:
 def read_document(
     payload: bytes, kind: str, row: Mapping[str, Any], rules: CleaningRules, wanted: ExtractSettings
 ) -> dict[str, Any]:
-    """Turn an html, markdown or text payload into a `documents` row (without batch_id); raise Rejected.
+    """Turn an html, markdown, text or pdf payload into a `documents` row (without batch_id); raise Rejected.
 
     `row` gives url, content_type and what the crawl knows of the page: page_id, source, source_class, fetched_at,
     licence, rights.
     """
-    if len(payload) > wanted.max_html_bytes:
-        raise Rejected(
-            Reason.TOO_LARGE, f"{len(payload)} bytes of {kind}, more than max_html_bytes {wanted.max_html_bytes}"
-        )
+    limit = "max_pdf_bytes" if kind == "pdf" else "max_html_bytes"
+    if len(payload) > (most := getattr(wanted, limit)):
+        raise Rejected(Reason.TOO_LARGE, f"{len(payload)} bytes of {kind}, more than {limit} {most}")
     content = read_content(payload, kind, row["url"], row.get("content_type"), rules, wanted)
     content = _with_hints(content, hints_from(row.get("hints")))
     composed = compose(content.kept, rules, content.metadata.language)

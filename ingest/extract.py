@@ -1,5 +1,6 @@
 """Pages in; documents, media and rejects out."""
 
+import sys
 from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache, partial
 from typing import Any, TypeAlias
@@ -11,13 +12,13 @@ from catalog.schema import LOCATOR, Reason, body, rejects
 from catalog.warc import read_payload
 from ingest.document import read_document
 from ingest.guard import Guarded, Stopped
-from ingest.reading import Rejected
+from ingest.rejected import Rejected
 from ingest.rights import describe, opt_out
 from ingest.settings import OPT_OUTS, CleaningRules, ExtractSettings
 from ingest.sniff import sniff
 
 MEDIA_KINDS = ("image", "audio", "video")
-DOCUMENT_KINDS = ("html", "markdown", "text")
+DOCUMENT_KINDS = ("html", "markdown", "text", "pdf")
 
 Read: TypeAlias = Callable[[Mapping[str, Any]], bytes]  # a row of pages → its payload; raises Corrupt
 Parse: TypeAlias = Callable[[bytes, str, Mapping[str, Any]], dict[str, Any]]  # payload, kind, row → document; Rejected
@@ -94,7 +95,7 @@ def _age(document: Mapping[str, Any]) -> tuple[Any, str]:
 
 def guarded_parser(rules: CleaningRules, wanted: ExtractSettings) -> Parse:
     """Return `read_document` under these settings, in a process that is killed at the page's limits."""
-    guarded = _guarded(wanted.max_seconds, int(wanted.max_memory))
+    guarded = _guarded(wanted.max_seconds, int(wanted.max_memory), bool(rules.presidio_entities))
 
     def parse(payload: bytes, kind: str, row: Mapping[str, Any]) -> dict[str, Any]:
         try:
@@ -107,8 +108,28 @@ def guarded_parser(rules: CleaningRules, wanted: ExtractSettings) -> Parse:
 
 
 @lru_cache(maxsize=1)  # one child for all batches of a process; it takes seconds to import the parsers
-def _guarded(max_seconds: float, max_memory: int) -> Guarded[..., dict[str, Any]]:
-    return Guarded(read_document, max_seconds, max_memory)
+def _guarded(max_seconds: float, max_memory: int, presidio: bool) -> Guarded[..., dict[str, Any]]:
+    return Guarded(_WithPresidio() if presidio else read_document, max_seconds, max_memory)
+
+
+class _WithPresidio:
+    """`read_document`, which loads Presidio where it is unpickled: the child does so before a page's clock starts."""
+
+    def __reduce__(self) -> tuple[Callable[[], Callable[..., dict[str, Any]]], tuple[()]]:
+        return _load_with_presidio, ()
+
+    def __call__(self, *args: Any) -> dict[str, Any]:
+        return read_document(*args)
+
+
+def _load_with_presidio() -> Callable[..., dict[str, Any]]:
+    # What cuts Presidio's words imports these where it can; the child needs neither, nor their gigabytes.
+    for name in ("torch", "transformers"):
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]
+    from ingest.presidio import load_analyzer
+
+    load_analyzer()
+    return read_document
 
 
 class ExtractWorker:

@@ -22,7 +22,7 @@ from catalog.errors import InputError
 from catalog.schema import Reason, body, rejects
 from catalog.settings import Config
 from ingest.extract import DOCUMENT_KINDS, Parse, guarded_parser
-from ingest.reading import Rejected
+from ingest.rejected import Rejected
 from ingest.settings import CleaningRules, IngestSettings
 from ingest.sniff import sniff
 from ingest.urls import file_url, type_by_name

@@ -15,7 +15,9 @@ from ingest.blocks import Block, Page, Reference, read_page, text_blocks
 from ingest.charset import decode_text
 from ingest.content import main_blocks, main_references, with_captions
 from ingest.metadata import Metadata, read_front_matter, read_metadata
+from ingest.pdf import read_pdf
 from ingest.references import Element
+from ingest.rejected import Rejected
 from ingest.settings import CleaningRules, ExtractSettings
 
 HEAVY = ("style", "svg", "template", "canvas")
@@ -49,15 +51,6 @@ PARSER = html.HTMLParser(
 PARSER.set_element_class_lookup(etree.ElementDefaultClassLookup(element=html.HtmlElement))
 
 
-class Rejected(Exception):
-    """A payload that becomes no document: why, and what to tell the user."""
-
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(reason, detail)  # both, so that it survives pickling
-        self.reason = reason
-        self.detail = detail
-
-
 @dataclass(frozen=True)
 class Content:
     """What was read out of a payload, before cleaning."""
@@ -71,8 +64,11 @@ class Content:
 def read_content(
     payload: bytes, kind: str, url: str, content_type: str | None, rules: CleaningRules, wanted: ExtractSettings
 ) -> Content:
-    """Read an html, markdown or text payload; raise Rejected."""
+    """Read an html, markdown, text or pdf payload; raise Rejected."""
     try:
+        if kind == "pdf":
+            blocks, metadata = read_pdf(payload, wanted.max_pdf_pages)
+            return Content(Page(blocks), blocks, [], metadata)
         text = decode_text(payload, content_type)
         if kind == "html":
             return read_html(text, url, rules, wanted)

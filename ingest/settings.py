@@ -84,6 +84,8 @@ class ExtractSettings(Settings):
     quality: Quality = Field(default_factory=dict)  # bounds of signals, or gopher, or c4
     max_html_bytes: ByteSize = Field(default=ByteSize(10_000_000), gt=0)
     max_elements: int = Field(default=200_000, ge=1)  # of one page's tree
+    max_pdf_bytes: ByteSize = Field(default=ByteSize(50_000_000), gt=0)
+    max_pdf_pages: int = Field(default=1000, ge=1)
     max_seconds: Seconds = Field(default=30.0, gt=0)  # to read one page
     max_memory: ByteSize = Field(default=ByteSize(4_000_000_000), gt=500_000_000)  # of the process that reads pages
 

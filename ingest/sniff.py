@@ -23,7 +23,7 @@ NAMES = {  # puremagic's names → the registered ones
 
 @dataclass(frozen=True)
 class Sniffed:
-    """What a payload turned out to be; `kind` is html, markdown, text, image, audio, video or other."""
+    """What a payload turned out to be; `kind` is html, markdown, text, pdf, image, audio, video or other."""
 
     kind: str
     content_type: str
@@ -36,8 +36,10 @@ def sniff(payload: bytes, content_type: str | None, url: str = "") -> Sniffed:
     if media is not None:
         return media
     head = payload[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if head.startswith((b"<svg", b"%pdf")) or (b"<svg" in head[:300] and head.startswith(b"<?xml")):
-        return Sniffed("other", "application/pdf" if head.startswith(b"%pdf") else "image/svg+xml")
+    if head.startswith(b"%pdf-") or (header == "application/pdf" and b"%pdf-" in head):  # some begin with rubbish
+        return Sniffed("pdf", "application/pdf")
+    if head.startswith(b"<svg") or (b"<svg" in head[:300] and head.startswith(b"<?xml")):
+        return Sniffed("other", "image/svg+xml")
     if is_binary(payload):
         return Sniffed("other", "application/octet-stream")
     if header in HTML_TYPES or head.startswith((b"<!doctype html", b"<html")):

@@ -14,7 +14,7 @@ from ingest.compiled import compile_rule
 from ingest.content import main_blocks
 from ingest.document import compose, read_document
 from ingest.pii import mask
-from ingest.reading import Rejected
+from ingest.rejected import Rejected
 from ingest.rules import Rule, shipped_rules
 from ingest.settings import CleaningRules, ExtractSettings
 from ingest.sniff import sniff

@@ -6,7 +6,7 @@ import pytest
 
 from catalog.schema import Reason
 from ingest.document import read_document
-from ingest.reading import Rejected
+from ingest.rejected import Rejected
 from ingest.settings import CleaningRules, ExtractSettings
 
 ROW = {

@@ -67,7 +67,7 @@ def test_every_page_gives_one_row() -> None:
         *pages(
             {"payload": ARTICLE},
             {"payload": PNG, "content_type": "text/html", "licence": "https://l.org/by"},
-            {"payload": b"%PDF-1.7", "content_type": "application/pdf"},
+            {"payload": b"PK\x03\x04rest", "content_type": "application/zip"},
             {"payload": b""},
             {"payload": b"x", "warc_path": None, "reason": "timeout"},
             {"payload": b"<!doctype html><html><body></body></html>"},
@@ -80,7 +80,7 @@ def test_every_page_gives_one_row() -> None:
     assert [(row["url"][-1], row["reason"]) for row in found["rejects"]] == [
         ("2", "wrong_type"), ("3", "empty_text"), ("4", "missing_payload"), ("5", "empty_text"),
     ]  # fmt: skip
-    assert found["rejects"][0]["detail"] == "application/pdf (declared: application/pdf)"
+    assert found["rejects"][0]["detail"] == "application/octet-stream (declared: application/zip)"
 
 
 def test_a_corrupt_payload_costs_only_its_row() -> None:

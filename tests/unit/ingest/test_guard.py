@@ -8,7 +8,7 @@ import pytest
 
 from catalog.schema import Reason
 from ingest.guard import Guarded, Stopped
-from ingest.reading import Rejected
+from ingest.rejected import Rejected
 
 LIMIT = 1_500_000_000
 

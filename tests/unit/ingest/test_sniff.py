@@ -50,7 +50,7 @@ def test_pictures_are_known_by_their_bytes(kind: str, header: str | None) -> Non
         (b"plain words", "text/plain", "text", "text/plain"),
         (b"plain words", None, "text", "text/plain"),
         (b"BMW is a maker of cars", "text/plain", "text", "text/plain"),
-        (b"%PDF-1.7 ...", "application/pdf", "other", "application/pdf"),
+        (b"%PDF-1.7 ...", "application/pdf", "pdf", "application/pdf"),
         (b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>', "image/svg+xml", "other", "image/svg+xml"),
         (b'{"a": 1}', "application/json", "other", "application/json"),
         (bytes(range(256)) * 4, "text/html", "other", "application/octet-stream"),
