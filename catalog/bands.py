@@ -8,6 +8,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from io import BytesIO
@@ -113,13 +114,28 @@ class BandIndex:
 
     def refresh(self, view: View, wanted: Sequence[str]) -> None:
         """Hold exactly these extract batches, given oldest first: add what is new, drop what is gone."""
+        with self._changing():
+            held = self.batches
+            if gone := held - set(wanted):
+                self._drop("batch_id", gone)
+            for batch in wanted:
+                if batch not in held:
+                    self._add(batch, self._read(view, batch))
+
+    def forget(self, ids: Collection[str]) -> int:
+        """Remove documents by id, as if their batches had never held them; return how many rows that were."""
+        with self._changing():
+            before = sum(segment.entry.num_rows for segment in self._segments)
+            self._drop("document_id", ids)
+        return before - len(self)
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Load the index under its lock, and remove what no manifest names afterwards."""
         files.make_folders(self._folder)
         with FileLock(self._folder.parent / ".lock"):
             self._segments = [Segment(self._folder, entry) for entry in read_manifest(self._folder)]
-            if gone := self.batches - set(wanted):
-                self._drop(gone)
-            for batch in [batch for batch in wanted if batch not in self.batches]:
-                self._add(batch, self._read(view, batch))
+            yield
             self._sweep()
         self._starts = np.cumsum([0, *(segment.entry.num_rows for segment in self._segments)])
 
@@ -185,7 +201,7 @@ class BandIndex:
         """Write a batch's documents as a segment, in one with the small ones before it."""
         keys = band_keys(_lists(rows, "text"), self._recipe).T.astype(np.uint64)
         added = np.sort(keys << SHIFT | np.arange(rows.num_rows, dtype=np.uint64), axis=1)
-        keep, num_rows, num_tokens = len(self._segments), rows.num_rows, _num_tokens(rows)
+        keep, num_rows, num_tokens = len(self._segments), rows.num_rows, count_tokens(rows)
         while keep and self._segments[keep - 1].entry.num_rows <= 2 * num_rows:
             num_rows += self._segments[keep - 1].entry.num_rows
             num_tokens += self._segments[keep - 1].entry.num_tokens
@@ -197,16 +213,17 @@ class BandIndex:
         joined = _join([*((segment.bands, segment.rows) for segment in small), (added, rows)])
         self._save([*self._segments[:keep], self._write([*held, batch], *joined)])
 
-    def _drop(self, gone: Collection[str]) -> None:
-        """Write the segments that hold one of these batches without them."""
+    def _drop(self, column: str, gone: Collection[str]) -> None:
+        """Write the segments that hold such documents without them."""
         segments = []
+        values = pa.array(sorted(gone), pa.string())
         for segment in self._segments:
-            left = [batch for batch in segment.entry.batches if batch not in gone]
-            if len(left) == len(segment.entry.batches):
+            stay = pa.compute.invert(pa.compute.is_in(segment.rows[column], values)).to_numpy()
+            left = [batch for batch in segment.entry.batches if column != "batch_id" or batch not in gone]
+            if stay.all() and len(left) == len(segment.entry.batches):
                 segments.append(segment)
             elif left:
-                ours = pa.compute.is_in(segment.rows["batch_id"], pa.array(left, pa.string()))
-                segments.append(self._write(left, *_select(segment.bands, segment.rows, ours.to_numpy())))
+                segments.append(self._write(left, *_select(segment.bands, segment.rows, stay)))
         self._save(segments)
 
     def _write(self, batches: Sequence[str], bands: Entries, rows: pa.Table) -> Segment:
@@ -217,7 +234,7 @@ class BandIndex:
         data = (written.getvalue(), sink.getvalue().to_pybytes())
         first, second = (hashlib.sha256(item).hexdigest() for item in data)
         name = make_id("segment", *batches, first, second)
-        entry = Entry(name, tuple(batches), rows.num_rows, _num_tokens(rows), (first, second))
+        entry = Entry(name, tuple(batches), rows.num_rows, count_tokens(rows), (first, second))
         for path, item in zip(paths(self._folder, entry), data, strict=True):
             files.write_new(str(path), item)
         return Segment(self._folder, entry)
@@ -291,5 +308,5 @@ def _array(texts: Sequence[Codes]) -> pa.ListArray:
     return pa.ListArray.from_arrays(offsets, np.concatenate([np.empty(0, np.uint32), *texts]))
 
 
-def _num_tokens(rows: pa.Table) -> int:
+def count_tokens(rows: pa.Table) -> int:
     return sum(len(chunk.values) for name in ("text", "title") for chunk in rows[name].chunks)

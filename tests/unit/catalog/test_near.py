@@ -14,6 +14,7 @@ from catalog.dedup import DEDUP, discarded
 from catalog.errors import Corrupt
 from catalog.home import Home
 from catalog.ledger import Row, now
+from catalog.minhash import tokenize
 from catalog.settings import Config
 
 STORY = " ".join(words(120))
@@ -197,6 +198,18 @@ def test_a_killed_run_leaves_nothing_behind(home: Home, config: Config, monkeypa
     assert [row[:3] for row in decisions(home)] == [("b", "a", "minhash")]
     (manifest,) = bands.folder_of(home.root).glob("*/manifest.json")
     assert len(files_of(home)) == 2 * len(json.loads(manifest.read_text())) + 1
+
+
+def test_a_forgotten_document_stands_for_nothing_and_does_not_come_back(home: Home, config: Config) -> None:
+    batch = put(home, config, 0, {"a": STORY, "b": OTHER})
+    DEDUP.run(home, config)
+    index = near.open_index(home.root, config.catalog.dedup)
+    (gone,) = (row["document_id"] for row in home.view().read("documents").to_pylist() if row["url"] == "a")
+    assert [index.forget([gone]), index.forget([gone])] == [1, 0]
+    index.refresh(home.view(), [batch])
+    assert index.rows(np.arange(len(index)))["url"].to_pylist() == ["b"]
+    marks = np.concatenate([index.text(n).codes for n in range(len(index))])
+    assert not np.isin(tokenize(STORY), marks).any()
 
 
 def test_documents_are_decided_about_in_groups(home: Home, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
