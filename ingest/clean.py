@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from ingest.compiled import CompiledRule, compile_rule
 from ingest.pii import mask
+from ingest.presidio import mask_entities
 from ingest.settings import CleaningRules
 from ingest.transforms import MAX_ROUNDS, fix_unicode
 
@@ -35,6 +36,9 @@ def clean_block(text: str, kind: str, rules: CleaningRules, language: str | None
                 hits[rule.name] += count
         if rules.mask_pii:
             text, masked = mask(text, rules.pii_kinds)
+            if rules.presidio_entities:
+                text, more = mask_entities(text, rules.presidio_entities)
+                masked += more
             hits.update({f"pii_{name}": count for name, count in masked.items()})
         if text == before:
             break

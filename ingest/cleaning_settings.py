@@ -1,5 +1,6 @@
 """Settings of cleaning: which rules run, and which personal data is masked."""
 
+from importlib.util import find_spec
 from typing import Literal, TypeAlias
 
 from pydantic import field_validator, model_validator
@@ -9,6 +10,12 @@ from catalog.settings import Settings
 from ingest.rules import Rule, expand_files, shipped_rules
 
 PiiKind: TypeAlias = Literal["email", "phone", "cn_id", "card", "passport", "ip"]
+
+# What Presidio's patterns know and pii.py does not; names of people would take a model and a hundred times as long.
+PresidioEntity: TypeAlias = Literal[
+    "CRYPTO", "IBAN_CODE", "MAC_ADDRESS", "MEDICAL_LICENSE", "UK_NHS", "US_BANK_NUMBER", "US_DRIVER_LICENSE", "US_ITIN",
+    "US_PASSPORT", "US_SSN",
+]  # fmt: skip
 
 # The switches that turn shipped rules off; every other shipped rule is turned off by its name in `disable`.
 SWITCHES = {
@@ -33,9 +40,17 @@ class CleaningRules(Settings):
         "card",
         "passport",
     )  # ip is for who wants it: manuals are full of them
+    presidio_entities: tuple[PresidioEntity, ...] = ()  # more kinds: IBAN_CODE, US_SSN …, by Presidio (the extra `pii`)
     use_shipped_rules: bool = True  # those of rules.yaml that have no switch above
     disable: tuple[str, ...] = ()  # names of rules that shall not run
     rules: tuple[Rule, ...] = ()  # more: inline, or paths of YAML files with a `rules` list
+
+    @field_validator("presidio_entities")
+    @classmethod
+    def _can_be_masked(cls, entities: tuple[PresidioEntity, ...]) -> tuple[PresidioEntity, ...]:
+        if entities and find_spec("presidio_analyzer") is None:
+            raise ValueError("Presidio is not installed; pip install 'headrace[pii]', or leave presidio_entities empty")
+        return entities
 
     @field_validator("rules", mode="before")
     @classmethod

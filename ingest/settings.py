@@ -53,7 +53,7 @@ class NetworkSettings(Settings):
     connect_timeout: Seconds = Field(default=10.0, gt=0)  # resolving the name included
     read_timeout: Seconds = Field(default=15.0, gt=0)  # of silence, before the first byte and between any two
     min_rate: ByteSize = Field(default=ByteSize(100), ge=0)  # bytes a second of a body, from its sixth second on
-    max_memory: ByteSize = Field(default=ByteSize(256_000_000), gt=0)  # of all bodies held at once
+    max_memory: ByteSize = Field(default=ByteSize(100_000_000), gt=0)  # of all bodies held at once; one may go beyond
     max_redirects: int = Field(default=10, ge=0)
     retries: int = Field(default=2, ge=0)
     retry_delay: Seconds = 1.0  # doubled at each retry
