@@ -118,7 +118,11 @@ def read_archive(file: File, first: int, network: NetworkSettings, verify: bool 
                 limits = (int(network.max_bytes), verify)
                 position, lost = yield from _read_from(stream, file, (position, first), limits, lost)
     except UNREADABLE as error:
-        yield Item(file.url, Failure(Reason.UNREACHABLE, f"{file.path}: {error}"[:500], again=True), file=file.path)
+        yield Item(
+            file.url,
+            Failure(Reason.UNREACHABLE, f"{file.path}: {type(error).__name__}: {error}"[:500], again=True),
+            file=file.path,
+        )
 
 
 def _read_from(

@@ -89,7 +89,8 @@ def read_table(file: File, first: int, source: Source, network: NetworkSettings)
         detail = str(error) if isinstance(error, NotATable) else damaged
         yield Item(file.url, Failure(Reason.CORRUPT, detail[:500]), file=file.path)
     except READ_ERRORS as error:
-        yield Item(file.url, Failure(Reason.UNREACHABLE, f"{file.path}: {error}"[:500], again=True), file=file.path)
+        detail = f"{file.path}: {type(error).__name__}: {error}"[:500]
+        yield Item(file.url, Failure(Reason.UNREACHABLE, detail, again=True), file=file.path)
 
 
 class BadRow(ValueError):
