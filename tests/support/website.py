@@ -155,7 +155,12 @@ class Crawler:
         return self.home().view().read(name)
 
 
+def deep(source: str) -> dict[str, object]:
+    """A source without limits that a test's site could reach."""
+    return {"url": source, "depth": 30, "max_pages": 100_000, "max_media": 100_000}
+
+
 def crawl_once(root: Path, source: str, moment: str = "") -> None:
     """Be one crawl in a process of its own, in small segments, that may be killed at `moment`."""
     drivers.arm(moment)
-    Crawler(root, {"segment_records": 60}).run({"url": source, "depth": 10})
+    Crawler(root, {"segment_records": 60}).run(deep(source))
