@@ -37,6 +37,34 @@ def preprocess(
     show(job.preprocess(source, target, loaded, clean in ON, annotate in ON), as_json, _render)
 
 
+@app.command(rich_help_panel="Look")
+def rules(
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="Its cleaning_rules apply.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the cleaning rules in the order they run, your own among them, and which are off."""
+    from ingest.rules import shipped_rules
+    from ingest.settings import IngestSettings
+
+    cleaning = (Config.load(config) if config else Config({})).section(IngestSettings).cleaning_rules
+    on = cleaning.all_rules()
+    off = [rule for rule in (*shipped_rules(), *cleaning.rules) if rule.name not in {other.name for other in on}]
+    rows = [
+        {"name": rule.name, "on": rule in on, "languages": rule.languages, "blocks": rule.blocks, "about": rule.about}
+        for rule in (*on, *off)
+    ]
+    show({"rules": rows}, as_json, _render_rules)
+
+
+def _render_rules(result: dict[str, Any], console: "Console") -> None:
+    from rich.table import Table
+
+    table = Table("rule", "", "languages", "about", box=None, header_style="bold")
+    for rule in result["rules"]:
+        table.add_row(rule["name"], "" if rule["on"] else "off", ", ".join(rule["languages"]) or "all", rule["about"])
+    console.print(table)
+
+
 def _render(result: dict[str, Any], console: "Console") -> None:
     counts = ", ".join(f"{rows} {name}" for name, rows in result["tables"].items())
     console.print(f"{result['output']}: {counts}", highlight=False)

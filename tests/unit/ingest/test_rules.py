@@ -1,9 +1,12 @@
 """Rules: every golden pair holds, switches and names turn rules off, own ones join them, and bad ones are refused."""
 
+import json
+import sys
 from pathlib import Path
 
 import pytest
 
+from catalog import cli
 from catalog.errors import ConfigError
 from ingest.clean import clean_block
 from ingest.compiled import broken_examples
@@ -100,3 +103,26 @@ def test_a_bad_rule_is_refused_with_its_name(rules: dict[str, object], message: 
     with pytest.raises(ConfigError) as error:
         IngestSettings.parse({"cleaning_rules": rules}, "f.yaml")
     assert message in str(error.value)
+
+
+def test_the_guide_lists_every_rule(repo: Path) -> None:
+    guide = (repo / "docs" / "cleaning.md").read_text(encoding="utf-8")
+    listed = [line for line in guide.splitlines() if line.startswith("| `")]
+    assert listed == [
+        f"| `{rule.name}` | {', '.join(rule.languages) or 'all'} | {rule.about} |" for rule in shipped_rules()
+    ]
+
+
+def test_the_command_lists_rules_in_order_and_what_is_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text(f"cleaning_rules: {{disable: [zh_typos], remove_html: false, rules: [{json.dumps(OWN)}]}}")
+    monkeypatch.setattr(sys, "argv", ["headrace", "rules", "--config", str(config), "--json"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    rows = json.loads(capfd.readouterr().out)["rules"]
+    assert [row["name"] for row in rows if not row["on"]] == ["html_comments", "html_tags", "html_entities", "zh_typos"]
+    on = [row["name"] for row in rows if row["on"]]
+    assert on[0] == "fix_unicode"
+    assert on[-3:] == ["house", "normalize_whitespace", "normalize_code"]
