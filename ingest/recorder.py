@@ -10,6 +10,7 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from ingest.settings import NetworkSettings
 
 log = logging.getLogger("headrace")
 CHUNK = 200  # URLs marked as done at a stretch
+LARGE_BYTES = 4 << 20  # records as large as this are made one at a time, since each is in memory twice
 
 Publish = Callable[[str], None]  # given a sealed segment's path in the warehouse; called in a thread
 
@@ -58,6 +60,7 @@ class Recorder:
         self._segments: list[_Segment] = []  # not sealed yet, the open one last
         self._is_open = False
         self._queue: asyncio.Queue[_Segment | tuple[str, str] | None] = asyncio.Queue()
+        self._large = asyncio.Lock()
         self.counts: Counter[str] = Counter()  # fetched, unchanged, and each reason
 
     async def keep(self, task: Task, response: Response, content_type: str, origin: Origin, date: float) -> None:
@@ -66,13 +69,14 @@ class Recorder:
         if self._is_stored(task, sha256, origin):
             self.unchanged(task, date, origin.etag, origin.last_modified, origin.rights)
             return
-        if origin.status is None:  # a file or a row of a table, not an answer of a server
-            arguments = (task.url, response.body, content_type, sha256, origin, date)
-            member = await asyncio.to_thread(resource_member, *arguments)
-        else:
-            member = await asyncio.to_thread(response_member, response, content_type, sha256, origin, date)
-        self.counts["fetched"] += 1
-        self._append(member)
+        async with self._large if len(response.body) > LARGE_BYTES else nullcontext():
+            if origin.status is None:  # a file or a row of a table, not an answer of a server
+                arguments = (task.url, response.body, content_type, sha256, origin, date)
+                member = await asyncio.to_thread(resource_member, *arguments)
+            else:
+                member = await asyncio.to_thread(response_member, response, content_type, sha256, origin, date)
+            self.counts["fetched"] += 1
+            self._append(member)
 
     def _is_stored(self, task: Task, sha256: str, origin: Origin) -> bool:
         """Say whether this payload stands under this URL with these rights; note local ones that do not."""
@@ -122,7 +126,7 @@ class Recorder:
             self._is_open = True
         return self._segments[-1]
 
-    def _append(self, member: bytes) -> None:
+    def _append(self, member: bytearray) -> None:
         writer = self._opened().writer
         writer.append(member)
         failpoint.reach("record")

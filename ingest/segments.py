@@ -70,7 +70,7 @@ class Stored:
     sha256: str
 
 
-def response_member(response: Response, content_type: str, sha256: str, origin: Origin, date: float) -> bytes:
+def response_member(response: Response, content_type: str, sha256: str, origin: Origin, date: float) -> bytearray:
     """Return one gzip member with a `response` record: the decoded body under the headers as they came."""
     headers = [(name, value) for name, value in response.headers if name.lower() not in RENAMED | DROPPED]
     headers += [(f"X-Crawl-{name}", value) for name, value in response.headers if name.lower() in RENAMED]
@@ -81,13 +81,13 @@ def response_member(response: Response, content_type: str, sha256: str, origin: 
     return _member(stored, _meta(origin, content_type, stored), date, http=http)
 
 
-def resource_member(url: str, content: bytes, content_type: str, sha256: str, origin: Origin, date: float) -> bytes:
+def resource_member(url: str, content: bytes, content_type: str, sha256: str, origin: Origin, date: float) -> bytearray:
     """Return one gzip member with a `resource` record: a local file as it is."""
     stored = Stored("resource", url, content, sha256)
     return _member(stored, _meta(origin, content_type, stored), date, content_type)
 
 
-def reject_member(url: str, failure: Failure, origin: Origin, date: float) -> bytes:
+def reject_member(url: str, failure: Failure, origin: Origin, date: float) -> bytearray:
     """Return one gzip member with a `metadata` record: why a URL brought nothing."""
     content = json.dumps({"reason": failure.reason, "detail": failure.detail}).encode()
     stored = Stored("metadata", url, content, hashlib.sha256(content).hexdigest())
@@ -96,10 +96,11 @@ def reject_member(url: str, failure: Failure, origin: Origin, date: float) -> by
 
 def _member(
     stored: Stored, meta: dict[str, object], date: float, content_type: str = "", http: StatusAndHeaders | None = None
-) -> bytes:
+) -> bytearray:
     digest = base64.b32encode(bytes.fromhex(stored.sha256)).decode()
-    plain = io.BytesIO()
-    writer = WARCWriter(plain, gzip=False, warc_version="1.1")
+    content_of = str(meta.get("type"))
+    packer = _Packer(0 if PACKED.match(content_of) else 1 if content_of.startswith(MEDIA) else 6)
+    writer = WARCWriter(packer, gzip=False, warc_version="1.1")
     record = writer.create_warc_record(
         stored.url,
         stored.kind,
@@ -114,14 +115,26 @@ def _member(
         },
     )
     writer.write_record(record)
-    content_type = str(meta.get("type"))
-    level = 0 if PACKED.match(content_type) else 1 if content_type.startswith(MEDIA) else 6
-    return _gzip(plain.getvalue(), level)
+    return packer.finish()
 
 
-def _gzip(data: bytes, level: int) -> bytes:
-    packer = zlib.compressobj(level, zlib.DEFLATED, zlib.MAX_WBITS | 16)
-    return packer.compress(data) + packer.flush()
+class _Packer:
+    """A file to write to that holds only the gzip member of what was written, never the plain bytes beside it."""
+
+    def __init__(self, level: int) -> None:
+        self._inner = zlib.compressobj(level, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+        self._packed = bytearray()
+
+    def write(self, data: bytes) -> int:
+        self._packed += self._inner.compress(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing: a member is written whole."""
+
+    def finish(self) -> bytearray:
+        self._packed += self._inner.flush()
+        return self._packed
 
 
 def _meta(origin: Origin, content_type: str, stored: Stored) -> dict[str, object]:
@@ -150,21 +163,21 @@ class SegmentWriter:
         self._hash = hashlib.sha256()
         self.num_bytes = 0
         self.num_records = 0
-        plain = io.BytesIO()
-        writer = WARCWriter(plain, gzip=False, warc_version="1.1")
+        packer = _Packer(6)
+        writer = WARCWriter(packer, gzip=False, warc_version="1.1")
         info = {
             "software": f"headrace/{version('headrace')}", "format": "WARC File Format 1.1",
             "http-header-user-agent": user_agent, "robots": "RFC 9309",
         }  # fmt: skip
         writer.write_record(writer.create_warcinfo_record(self.path.name, info))
-        self._write(_gzip(plain.getvalue(), 6))
+        self._write(packer.finish())
 
-    def append(self, member: bytes) -> None:
+    def append(self, member: bytearray) -> None:
         """Add one record whole; raise InputError, leaving the file as it was, where the disk does not take it."""
         self._write(member)
         self.num_records += 1
 
-    def _write(self, member: bytes) -> None:
+    def _write(self, member: bytearray) -> None:
         view = memoryview(member)
         try:
             while view:  # a file system that is almost full takes part of a write

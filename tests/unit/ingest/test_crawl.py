@@ -317,7 +317,8 @@ def test_rights_and_licence_are_recorded(site: Site, crawler: Crawler) -> None:
     crawler.run(site.url)
     page = crawler.pages()[f"{site.url}/"]
     assert [describe(signal) for signal in read_rights(str(page["rights"]))] == [
-        "noai (x-robots-tag)", "noindex (x-robots-tag)", "tdm-reservation=1 (tdm-header)", "noimageai (meta)",
+        "noai (x-robots-tag)", "noindex (x-robots-tag to otherbot)", "tdm-reservation=1 (tdm-header)",
+        "noimageai (meta)",
         "licence (link https://example.org/by)",
     ]  # fmt: skip
     assert page["licence"] == "https://example.org/by"
