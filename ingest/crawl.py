@@ -5,10 +5,10 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from catalog.progress import Bar
 from catalog.schema import Reason
+from ingest.asking import MAX_RETRY_AFTER, Asker
 from ingest.feeds import read_feed
 from ingest.fetch import BadEncoding, Failure, Fetcher, Outcome, Response, TooLarge
 from ingest.frontier import OK, Frontier, Kind, Settled, Task
@@ -29,15 +29,12 @@ from ingest.sitemaps import read_sitemap
 from ingest.source_settings import Source
 from ingest.sources import content_type_of, judge
 from ingest.urls import canonical, host_of
-from ingest.validators import conditions, retry_after, validator
+from ingest.validators import conditions, validator
 
 MAX_LANES = 500  # hosts visited side by side
 MAX_WAITING = 2000  # hosts remembered beside those; the frontier names the others when these are through
-MAX_PACES = 20_000  # hosts whose pace and rules are remembered
 TURN = 200  # visits after which a host makes way for one that waits
 CHUNK = 200  # found URLs recorded at a stretch, so that no other host's answer waits long
-STRAINED = (429, 502, 503, 504)
-MAX_RETRY_AFTER = 86400.0  # a server that asks for ten years is asked again tomorrow
 HOST_DOWN = (Reason.UNREACHABLE, Reason.TIMEOUT)
 MAX_STOPPED = 3  # answers of one host that could not be parsed within bounds, after which it is left alone
 MAX_FAILURES = 5  # in a row, after which a host is left alone until the next run
@@ -60,12 +57,11 @@ class Crawl:
         self._shares = Shares(shares, network.concurrency, network.max_run_visits)
         self._deadline = time.monotonic() + (network.max_run_seconds or float("inf"))
         self._lanes: dict[str, asyncio.Task[None]] = {}
-        self._paces: dict[str, Pace] = {}
         self._waiting: set[str] = set()
         self._scanned: str | None = ""  # the host up to which the frontier has named hosts; None: all of them
-        self._failed: dict[str, list[str]] = {}  # attempts that brought nothing, by the URL in flight
-        self._files = SiteFiles(self.network.user_agent, self._ask_site, self._ask_site_once)
-        self._reader = Reader(self.network.max_parse_seconds)
+        self._asker = Asker(network, self.fetcher, self._shares, self._deadline, self.frontier.postpone)
+        self._files = SiteFiles(network.user_agent, self._ask_site, self._ask_site_once)
+        self._reader = Reader(network.max_parse_seconds)
         self._work = asyncio.Event()  # set when there may be work for hosts without a lane
         self.standby = False  # wait for work from elsewhere instead of ending
 
@@ -141,7 +137,7 @@ class Crawl:
             self._waiting |= set(named)
         for host in sorted(self._waiting - self._lanes.keys())[: MAX_LANES - len(self._lanes)]:
             self._waiting.discard(host)
-            pace = self._pace(host)
+            pace = self._asker.pace(host)
             if not pace.down and not self.frontier.paused(host, now):
                 self._lanes[host] = asyncio.create_task(self._lane(host, pace))
 
@@ -159,6 +155,7 @@ class Crawl:
         """Visit one host's URLs, several at a time only where no delay is asked for."""
         visits: set[asyncio.Task[None]] = set()
         left = TURN
+        pace.in_use += 1
         try:
             while True:
                 width = 1 if pace.pause > 0 else self.network.concurrency_per_host
@@ -173,6 +170,7 @@ class Crawl:
                 for visit in done:
                     visit.result()
         finally:
+            pace.in_use -= 1
             for visit in visits:
                 visit.cancel()
             await asyncio.gather(*visits, return_exceptions=True)
@@ -189,7 +187,7 @@ class Crawl:
         except OutOfTime:
             self.frontier.release(task.url)
         finally:
-            self._failed.pop(task.url, None)
+            self._asker.failed.pop(task.url, None)
 
     async def _ask(self, task: Task, pace: Pace) -> None:
         robots = await self._files.robots(task.url)
@@ -218,11 +216,11 @@ class Crawl:
             self._work.set()
 
     async def _fetch(self, task: Task, pace: Pace, rule: str) -> None:
-        outcome = await self._patiently(task, pace, conditions(task))
+        outcome = await self._asker.ask(task.url, task.source, self._wants(task), conditions(task))
         now = time.time()
         if isinstance(outcome, Response) and outcome.status == 304 and self._says_more(task, outcome):
             task = replace(task, etag=None, last_modified=None)
-            outcome = await self._patiently(task, pace, {})
+            outcome = await self._asker.ask(task.url, task.source, self._wants(task), {})
         lost = isinstance(outcome, Failure) and outcome.reason in HOST_DOWN
         pace.failures = pace.failures + 1 if lost else 0
         pace.down = pace.down or pace.failures >= MAX_FAILURES
@@ -238,36 +236,6 @@ class Crawl:
             await self._list(task, outcome, rule, pace)
         else:
             await self._keep(task, outcome, rule, pace)
-
-    async def _patiently(self, task: Task, pace: Pace, headers: dict[str, str]) -> Outcome:
-        """Send a request at the host's pace; try again, with growing pauses, what may succeed later."""
-        return await self._request(task.url, task.source, pace, self._wants(task), headers)
-
-    async def _request(
-        self, url: str, source: str, pace: Pace, wants: Callable[[Response], Failure | bool], headers: dict[str, str]
-    ) -> Outcome:
-        for attempt in range(self.network.retries + 1):
-            async with pace.turn(), self._shares.slot(source):
-                started = time.monotonic()
-                outcome = await self.fetcher.get(url, wants, headers)
-                pace.judge(_is_strained(outcome) or time.monotonic() - started > self.network.slow_response)
-            wait = self.network.retry_delay * 2**attempt
-            if isinstance(outcome, Response):
-                refused = outcome.status == 429 or outcome.status >= 500
-                asked = retry_after(outcome) if refused else 0.0
-                if asked > self.network.max_retry_after:
-                    self.frontier.postpone(host_of(url), time.time() + min(asked, MAX_RETRY_AFTER))
-                    pace.down = True
-                    return outcome
-                wait = max(wait, asked)
-                if not refused:
-                    return outcome
-            elif not outcome.again:
-                return outcome
-            if attempt < self.network.retries:
-                self._failed.setdefault(url, []).append(_described(outcome))
-                pace.hold(wait)
-        return outcome
 
     def _says_more(self, task: Task, response: Response) -> bool:
         """Say whether an answer without a body names rights that are not stored: then the page is asked for in full."""
@@ -393,50 +361,25 @@ class Crawl:
         source_class = self.sources[task.source].source_class
         return Origin(
             task.kind, task.host, task.source, source_class, task.depth, task.referrer, task.scope, status,
-            robots_rule=rule[:500] if rule else None, attempts=tuple(self._failed.get(task.url, ())),
+            robots_rule=rule[:500] if rule else None, attempts=tuple(self._asker.failed.get(task.url, ())),
         )  # fmt: skip
-
-    def _pace(self, host: str) -> Pace:
-        if host not in self._paces:
-            if len(self._paces) >= MAX_PACES:
-                self._forget_paces()
-            network = self.network
-            self._paces[host] = Pace(network.delay, network.retry_delay, network.max_delay, self._deadline)
-        return self._paces[host]
-
-    def _forget_paces(self) -> None:
-        """Drop hosts that nothing is asked of and that may be asked at once again."""
-        now = time.monotonic()
-        for host, pace in list(self._paces.items()):
-            if host not in self._lanes and not pace.down and pace.strain == 0 and pace.next_request < now:
-                del self._paces[host]
 
     async def _ask_site(self, url: str) -> Outcome:
         """Ask for a file of a site, at the pace of the host that it turns out to lie on."""
-        pace = self._pace(host_of(url))
-        if pace.down or self.frontier.paused(host_of(url), time.time()):
-            return Failure(Reason.UNREACHABLE, f"{host_of(url)} is left alone for now")
+        host = host_of(url)
+        if self._asker.pace(host).down or self.frontier.paused(host, time.time()):
+            return Failure(Reason.UNREACHABLE, f"{host} is left alone for now")
         try:
-            return await self._request(url, "", pace, _is_there, {})
+            return await self._asker.ask(url, "", _is_there)
         except OutOfTime:
             return Failure(Reason.TIMEOUT, "the run's time is over")
         finally:
-            self._failed.pop(url, None)
+            self._asker.failed.pop(url, None)
 
     async def _ask_site_once(self, url: str) -> Outcome:
         """Ask for a file that a site need not have: a fault is as good as its absence."""
-        async with self._pace(host_of(url)).turn(), self._shares.slot(""):
-            return await self.fetcher.get(url, _is_there)
+        return await self._asker.ask_once(url, "", _is_there)
 
 
 def _is_there(response: Response) -> bool:
     return response.status == 200
-
-
-def _is_strained(outcome: Outcome) -> bool:
-    return outcome.status in STRAINED if isinstance(outcome, Response) else outcome.reason is Reason.TIMEOUT
-
-
-def _described(outcome: Outcome) -> str:
-    what = f"HTTP {outcome.status}" if isinstance(outcome, Response) else f"{outcome.reason}: {outcome.detail}"
-    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {what}"

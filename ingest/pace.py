@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 LEAST_STRAIN = 0.05  # seconds of raised delay under which a host counts as recovered
 
 
-class OutOfTime(Exception):  # noqa: N818 — no error: the run's time is over
+class OutOfTime(Exception):
     """The host may not be asked before the run ends."""
 
 
@@ -30,6 +30,7 @@ class Pace:
     failures: int = 0  # in a row
     down: bool = False  # left alone for the rest of the run
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    in_use: int = 0  # lanes that visit the host, requests that wait or are under way
     stopped: int = 0  # answers whose parsing had to be given up
 
     @property
@@ -40,15 +41,19 @@ class Pace:
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """Wait until the host may be asked, and keep others from it; raise OutOfTime if that is after the deadline."""
-        async with self.lock if self.pause > 0 else nullcontext():
-            while (wait := self.next_request - time.monotonic()) > 0:
-                if self.next_request >= self.deadline:
-                    raise OutOfTime
-                await asyncio.sleep(wait)
-            try:
-                yield
-            finally:
-                self.hold(self.pause)
+        self.in_use += 1
+        try:
+            async with self.lock if self.pause > 0 else nullcontext():
+                while (wait := self.next_request - time.monotonic()) > 0:
+                    if self.next_request >= self.deadline:
+                        raise OutOfTime
+                    await asyncio.sleep(wait)
+                try:
+                    yield
+                finally:
+                    self.hold(self.pause)
+        finally:
+            self.in_use -= 1
 
     def slow_down(self, delay: float) -> None:
         """Obey a longer delay from now on."""
