@@ -40,6 +40,9 @@ class Hints:
         return known
 
 
+NO_HINTS = Hints()
+
+
 def hints_from(given: Mapping[str, Any] | None) -> Hints:
     """Return the hints of a `pages` row or of what `as_dict` returned."""
     values = {name: value for name, value in (given or {}).items() if value}

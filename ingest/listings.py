@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 
-from ingest.hints import Hints, Medium
+from ingest.hints import NO_HINTS, Hints, Medium
 from ingest.urls import canonical, type_by_name
 
 KINDS = ("image", "audio")  # no stage reads films, so lists fetch none; their previews are pictures
@@ -13,7 +13,7 @@ class Entry:
     """One line of a list: a page, or ('' for a podcast without a page) its media alone."""
 
     url: str
-    hints: Hints = field(default_factory=Hints)
+    hints: Hints = NO_HINTS
     changed: float | None = None  # seconds since 1970, by the list's own word
 
 

@@ -1,11 +1,11 @@
 """What sources bring: records of files, archives and tables, and which answers are worth keeping."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from catalog.schema import Reason
 from ingest.fetch import BadEncoding, Failure, Response, TooLarge, decode_body
-from ingest.hints import Hints
+from ingest.hints import NO_HINTS, Hints
 from ingest.inputs import signature_of
 from ingest.source_settings import guess_kind
 from ingest.urls import file_url, type_by_name
@@ -31,7 +31,7 @@ class Item:
     file: str | None = None  # the archive or table
     index: int | None = None  # the record's position in it, once everything of the record came before
     referrer: str | None = None
-    hints: Hints = field(default_factory=Hints)
+    hints: Hints = NO_HINTS
     licence: str = ""
 
 
