@@ -9,7 +9,7 @@ from typing import Any
 from catalog import files, flow, pipeline, snapshots
 from catalog.home import Home
 from catalog.settings import Config
-from catalog.stage import StageReport
+from catalog.stage import Stage, StageReport
 
 log = logging.getLogger("headrace")
 LAST_CONFIG = "config.json"
@@ -39,25 +39,28 @@ def run(config: Config, only: str | None = None, again: bool = False) -> dict[st
 
     With `again`, what a rollback turned off and the configuration would give is turned on first.
     """
-    home = open_home(config)
-    for name, count in snapshots.again(home, config).items() if again else ():
-        log.info("%s: %d batches that were rolled back are on again", name, count)
-    chosen = [pipeline.stage_named(only, config)] if only else pipeline.enabled(config)
-    reports = []
     try:
-        for stage in chosen:
-            report = stage.run(home, config)
-            held = snapshots.held_back(home.ledger.refresh(), stage, config)
-            if held:
-                report.notes.append(
-                    f"{len(held)} batches stay off as they were rolled back; headrace run --again brings them back"
-                )
-            for line in (describe(report), *(f"{stage.name}: {note}" for note in report.notes)):
-                log.info("%s", line)
-            reports.append(report)
+        with open_home(config) as home:
+            for name, count in snapshots.again(home, config).items() if again else ():
+                log.info("%s: %d batches that were rolled back are on again", name, count)
+            chosen = [pipeline.stage_named(only, config)] if only else pipeline.enabled(config)
+            reports = [_run_stage(home, config, stage) for stage in chosen]
+            return {"root": str(home.root), "seq": home.view().seq, "stages": [asdict(report) for report in reports]}
     finally:
         flow.stop_ray()
-    return {"root": str(home.root), "seq": home.view().seq, "stages": [asdict(report) for report in reports]}
+
+
+def _run_stage(home: Home, config: Config, stage: Stage) -> StageReport:
+    """Run one stage and say what it did."""
+    report = stage.run(home, config)
+    held = snapshots.held_back(home.ledger.refresh(), stage, config)
+    if held:
+        report.notes.append(
+            f"{len(held)} batches stay off as they were rolled back; headrace run --again brings them back"
+        )
+    for line in (describe(report), *(f"{stage.name}: {note}" for note in report.notes)):
+        log.info("%s", line)
+    return report
 
 
 def describe(report: StageReport) -> str:

@@ -153,7 +153,9 @@ def _readable(db: duckdb.DuckDBPyConnection, urls: Sequence[str]) -> list[str]:
     if not urls or files.is_local(urls[0]):
         return [str(files.local_path(url)) for url in urls]
     fs, _ = files.open_fs(urls[0])
-    db.register_filesystem(fs)
+    name = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
+    if not db.filesystem_is_registered(name):
+        db.register_filesystem(fs)
     return [str(fs.unstrip_protocol(fs._strip_protocol(url))) for url in urls]
 
 
