@@ -40,6 +40,8 @@ format: $(READY)  ## format the code
 
 bench: $(READY)  ## speed and the long form of the fault tests, minutes to hours; results go to benchmarks/results
 	HEADRACE_TEST_KILLS=$(KILLS) $(BIN)/python -m pytest tests/integration/test_faults.py
+	HEADRACE_TEST_KILLS=30 HEADRACE_TEST_PAGES=2000 $(BIN)/python -m pytest tests/integration/test_crawl.py
+	HEADRACE_TEST_REQUESTS=10000 $(BIN)/python -m pytest tests/integration/test_farm.py
 	$(BIN)/python -m benchmarks
 
 peers: .venv-peers/.ready  ## the systems that the benchmarks compare with, in an environment of their own

@@ -25,6 +25,7 @@ BENCHMARKS: dict[str, tuple[str | None, tuple[str, ...]]] = {
     "annotate_speed": ("pages/ground-truth.json", ("--rounds", "3")),
     "minhash": ("README.md", ()),
     "images": ("site/index.html", ()),
+    "crawl": (None, ()),
     "publish": (None, ()),
     "warc_read": ("site/index.html", ()),
     "vectors": (None, ()),

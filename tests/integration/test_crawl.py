@@ -29,13 +29,13 @@ def build(site: Site) -> None:
 
 
 def moments(count: int) -> list[str]:
-    """Failpoints of the crawl's commit chain, each in turn, at random passings, and every seventh time any moment."""
+    """Failpoints of the crawl's commit chain, each in turn, then random passings of the early ones and any moment."""
     rng = random.Random(20260101)
-    names = ["record", "seal", "sealed", "applied", "stored", "table", "time"]
-    chosen = [names[k % len(names)] for k in range(count)]
+    names = ["record", "seal", "sealed", "applied", "stored", "table"]
+    names += ["record", "time", "record", "seal", "record"] * (1 + count // 5)
     return [
-        f"time {rng.uniform(0.2, 1.5):.3f}" if name == "time" else f"{name}:{rng.randint(1, LIMITS.get(name, 2))}"
-        for name in chosen
+        f"time {rng.uniform(0.2, 1.0):.3f}" if name == "time" else f"{name}:{rng.randint(1, LIMITS.get(name, 2))}"
+        for name in names[:count]
     ]
 
 
@@ -62,7 +62,7 @@ def test_a_crawl_killed_again_and_again_stores_every_page_exactly_once(tmp_path:
         build(site)
         source = f"{site.url}/1"
         died = sum(one_life(root, source, moment) for moment in moments(KILLS))
-        assert died >= min(KILLS, 3)
+        assert died >= KILLS // 2
         assert drivers.run(crawl_once, root, source) == 0
         crawler = Crawler(root)
         pages = crawler.pages()  # fails where a page was stored twice
