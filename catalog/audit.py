@@ -1,11 +1,10 @@
 """Compare what a home says of itself: ledger against tables, shards against their names, indexes against tables."""
 
 import hashlib
-import re
+import shutil
 import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +12,22 @@ from tempfile import TemporaryDirectory
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
-from catalog import files, sql, vector_manifest
-from catalog.errors import Corrupt
-from catalog.home import Home, View
+from catalog import bands as band_index
+from catalog import files, fulltext, integrity, sql, vector_manifest
+from catalog.bands import folder_of as near_folder
+from catalog.errors import Corrupt, HeadraceError
+from catalog.home import Home, View, place_of
+from catalog.integrity import Damage
 from catalog.keys import KeyIndex
 from catalog.ledger import State
 from catalog.schema import KEYS, TABLES
+from catalog.settings import CatalogSettings
+from catalog.store import Store
 
-SHARD = re.compile(r"\d{6}-([0-9a-f]{16})\.parquet")
+DATABASES = ("catalog.db", "frontier.db")
+NAMED = 1000  # problems of one check that are listed
 Counts = dict[tuple[str, str], int]  # rows by (batch, reason); the reason is '' outside `rejects`
 DIFFERENT = """
     SELECT url FROM (
@@ -42,14 +47,16 @@ class Finding:
     check: str
     ok: bool
     detail: str
+    problems: tuple[str, ...] = ()
+    remedy: str = ""
 
 
-def verdict(check: str, problems: Sequence[str], fine: str) -> Finding:
+def verdict(check: str, problems: Sequence[str], fine: str, remedy: str = "") -> Finding:
     """Name the first problems, or say what was found fine."""
     if not problems:
         return Finding(check, True, fine)
     more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
-    return Finding(check, False, "; ".join(problems[:5]) + more)
+    return Finding(check, False, "; ".join(problems[:5]) + more, tuple(problems[:NAMED]), remedy)
 
 
 def ledger(state: State) -> Finding:
@@ -79,29 +86,41 @@ def ledger(state: State) -> Finding:
     return verdict("ledger", problems, f"{len(state.published)} batches, the books of every input close")
 
 
-def shards(home: Home, view: View) -> tuple[Finding, set[str]]:
-    """Check that every data file is there and holds the bytes that its name promises; return also which do not."""
-    urls = [url for table in TABLES for url in view.urls(table)]
-    with ThreadPoolExecutor(8) as pool:
-        wrong = [(url, said) for url, said in zip(urls, pool.map(_damage, urls), strict=True) if said]
-    problems = [f"{_below(home, url)} {said}" for url, said in wrong]
-    return verdict("shards", problems, f"{len(urls)} data files match their names"), {url for url, _ in wrong}
+def shards(warehouse: str, view: View | None) -> tuple[Finding, set[str]]:
+    """Check that every data file holds the bytes that its name promises, parts' records and the ledger's among them.
+
+    Return also the URLs of those that do not. With a view, no file that a table needs may be missing.
+    """
+    wrong, count = integrity.damaged(warehouse, "data", integrity.shard, "shards")
+    found = {item.url for item in wrong}
+    for url in () if view is None else (url for table in TABLES for url in view.urls(table)):
+        if url not in found and (said := _absent(url)):
+            wrong.append(Damage(url, said))
+    problems = [f"{below(warehouse, item.url)} {item.said}" for item in wrong]
+    remedy = "restore them from a backup; what no table needs, headrace maintain removes"
+    return verdict("shards", problems, f"{count} data files match their names", remedy), {item.url for item in wrong}
 
 
-def _damage(url: str) -> str | None:
+def _absent(url: str) -> str | None:
     fs, path = files.open_fs(url)
-    named = SHARD.fullmatch(url.rpartition("/")[2])
-    try:
-        with fs.open(path, "rb") as file:
-            if named is None:  # not one of ours by name, such as a compacted file: is it Parquet at all?
-                pq.read_metadata(file)
-                return None
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
-        return "is missing"
-    except (OSError, pa.ArrowInvalid) as error:
-        return f"cannot be read: {error}"
-    return None if digest.startswith(named[1]) else "does not match the SHA-256 in its name"
+    return None if fs.exists(path) else "is missing"
+
+
+def table_files(warehouse: str) -> tuple[Finding, list[Damage]]:
+    """Check every file that pyiceberg wrote (metadata, manifest lists, manifests) against the SHA-256 noted then."""
+    wrong, count = integrity.damaged(warehouse, "tables", integrity.table_file, "table metadata")
+    problems = [f"{below(warehouse, item.url)} {item.said}" for item in wrong]
+    local = files.is_local(warehouse)
+    fine = f"{count} files match their SHA-256" if local else f"{count} files, which the object store itself checks"
+    return verdict("table metadata", problems, fine, "run headrace doctor --repair"), wrong
+
+
+def segments(warehouse: str) -> Finding:
+    """Check every WARC segment against the SHA-256 in its name; name the damaged records."""
+    wrong, count = integrity.damaged(warehouse, "warc", integrity.segment, "segments")
+    problems = [f"{below(warehouse, item.url)}: {item.said}" for item in wrong]
+    remedy = "restore them from a backup: the tables stay, but what is damaged cannot be extracted or embedded again"
+    return verdict("segments", problems, f"{count} WARC segments match their names", remedy)
 
 
 def rows(view: View, damaged: set[str]) -> list[Finding]:
@@ -173,7 +192,7 @@ def key_index(home: Home, view: View, damaged: set[str]) -> Finding:
         return Finding("key index", False, str(error).removesuffix("; run headrace doctor --repair"))
     except sqlite3.DatabaseError as error:
         return Finding("key index", False, f"{path}: {error}")
-    problems = [f"{_below(home, url)} is indexed wrongly" for url in wrong]
+    problems = [f"indexes/keys.db: {below(home.warehouse, url)} is indexed wrongly" for url in wrong]
     return verdict("key index", problems, f"agrees with {sum(map(len, held.values()))} data files")
 
 
@@ -188,9 +207,7 @@ def rebuild_key_index(home: Home) -> None:
     if "index" in vars(home):
         home.index.close()
         del home.index
-    path = home.root / "indexes" / "keys.db"
-    for suffix in ("", "-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    _drop_database(home.root / "indexes" / "keys.db")
     view = home.view()
     for table in KEYS:
         home.index.refresh(table, view.urls(table))
@@ -199,7 +216,7 @@ def rebuild_key_index(home: Home) -> None:
 def vector_indexes(home: Home, state: State) -> Finding:
     """Check each vector index's files against its manifest, and that it holds published batches only."""
     found = list(vector_manifest.manifests(home.root / "indexes"))
-    problems = [f"{_below(home, str(path))}: {said}" for path, said in _vector_problems(found, state)]
+    problems = [f"{below(str(home.root), str(path))}: {said}" for path, said in _vector_problems(found, state)]
     return verdict("vector indexes", problems, f"{len(found)} match their manifests" if found else "none built yet")
 
 
@@ -216,8 +233,116 @@ def _vector_problems(found: Iterable[Path], state: State) -> Iterator[tuple[Path
             yield path, said
 
 
-def _below(home: Home, url: str) -> str:
-    """Name a file by its place in the home or the warehouse."""
-    for place in (home.warehouse, str(home.root)):
-        url = url.removeprefix("file://").removeprefix(place.rstrip("/") + "/")
-    return url
+def full_text(home: Home, view: View, damaged: set[str]) -> Finding:
+    """Check the full-text index against itself and against the tables, if these can be read."""
+    if damaged:
+        return Finding("full text", True, "not compared with the tables: shards are damaged")
+    if not (home.root / "indexes" / fulltext.FILE).is_file():
+        return Finding("full text", True, "not built yet; the first search builds it")
+    try:
+        words = fulltext.FullText(home.root / "indexes")
+    except Corrupt as error:
+        return Finding("full text", False, str(error).removesuffix("; run headrace doctor --repair"))
+    try:
+        said = words.problem(view)
+    finally:
+        words.close()
+    return Finding("full text", said is None, f"indexes/{fulltext.FILE}: {said}" if said else "agrees with the tables")
+
+
+def drop_full_text(home: Home) -> None:
+    """Remove the full-text index; the next search builds it again."""
+    _drop_database(home.root / "indexes" / fulltext.FILE)
+
+
+def bands(home: Home, state: State) -> Finding:
+    """Check the files of the MinHash band indexes against their manifests."""
+    folders = sorted(path for path in near_folder(home.root).glob("*") if path.is_dir())
+    problems = [
+        f"{below(str(home.root), str(folder))}: {said}" for folder in folders if (said := _bands_problem(folder, state))
+    ]
+    return verdict("band indexes", problems, f"{len(folders)} match their manifests" if folders else "none built yet")
+
+
+def _bands_problem(folder: Path, state: State) -> str | None:
+    try:
+        entries = band_index.read_manifest(folder)
+        for entry in entries:
+            for path, sha256 in zip(band_index.paths(folder, entry), entry.sha256, strict=True):
+                with path.open("rb") as file:
+                    if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+                        return f"{path.name} does not match its SHA-256"
+            with pa.memory_map(str(band_index.paths(folder, entry)[1])) as file:
+                rows = pa.ipc.open_file(file).read_all()
+                tokens = sum(pc.sum(pc.list_value_length(rows[name])).as_py() or 0 for name in ("text", "title"))
+                if (rows.num_rows, tokens) != (entry.num_rows, entry.num_tokens):
+                    return f"{band_index.MANIFEST} counts other rows than {entry.name} holds"
+    except Corrupt as error:
+        return str(error).removesuffix("; run headrace doctor --repair")
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).name} is missing"
+    strange = {batch for entry in entries for batch in entry.batches} - state.published.keys()
+    return f"holds batch {min(strange)}, which nobody published" if strange else None
+
+
+def drop_bands(home: Home, state: State) -> None:
+    """Remove the band indexes that are damaged; the next dedup builds them again."""
+    for folder in near_folder(home.root).glob("*"):
+        if folder.is_dir() and _bands_problem(folder, state):
+            shutil.rmtree(folder)
+
+
+def _drop_database(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def databases(root: Path) -> Finding:
+    """Let SQLite look over the databases that are no index, and compare what catalog.db points to."""
+    found = [path for name in DATABASES if (path := root / name).is_file()]
+    problems = [f"{path.name}: {said}" for path in found if (said := integrity.database(path))]
+    if not problems and (root / "catalog.db").is_file():
+        problems += [f"catalog.db: {said}" for said in integrity.catalog_pointers(root / "catalog.db")]
+    remedy = "restore it from a backup; for catalog.db, run headrace doctor --repair"
+    return verdict("databases", problems, f"{', '.join(path.name for path in found) or 'none'} can be read", remedy)
+
+
+def broken_tables(settings: CatalogSettings) -> dict[str, str]:
+    """Return the tables whose metadata cannot be read to its end, or that the catalog lost, by name, and why."""
+    root, warehouse = place_of(settings)
+    store = Store(root, warehouse, settings.catalog)
+    try:
+        names = store.names()
+        broken = {}
+        for name in names:
+            if name not in ("batches", *TABLES):
+                broken[name] = f"catalog.db names a table {name}, which headrace does not know"
+                continue
+            try:
+                store.reached(name)
+            except Corrupt as error:
+                broken[name] = str(error).partition("; run headrace doctor")[0]
+        written = {path.name for path in (Path(warehouse) / "data").glob("*")} if files.is_local(warehouse) else set()
+        lost = (written & {"batches", *TABLES}) - set(names)
+        return broken | {name: f"table {name} is not in the catalog, though there are shards of it" for name in lost}
+    finally:
+        store.close()
+
+
+def tables_open(settings: CatalogSettings) -> Finding:
+    """Check that every table's metadata can be read to its end; nothing is created."""
+    root, warehouse = place_of(settings)
+    problems: list[str] = []
+    if settings.catalog or (root / "catalog.db").is_file():
+        try:
+            problems = list(broken_tables(settings).values())
+        except HeadraceError as error:
+            problems = [str(error).partition("; run headrace doctor")[0]]
+    elif Path(warehouse, "tables").is_dir():
+        problems = [f"catalog.db is missing though {warehouse} holds tables"]
+    return verdict("tables", problems, "the metadata of each can be read to its end", "run headrace doctor --repair")
+
+
+def below(place: str, url: str) -> str:
+    """Name a file by its place in a home or a warehouse."""
+    return url.removeprefix("file://").removeprefix(place.rstrip("/") + "/")

@@ -41,9 +41,7 @@ def _utf8(value: str | None) -> str | None:
     return value
 
 
-At = Annotated[
-    str | None, typer.Option("--at", help="Look at an earlier snapshot.", metavar="SEQ|TAG", callback=_utf8)
-]
+At = Annotated[str | None, typer.Option("--at", help="Look at an earlier snapshot.", metavar="SEQ|TAG", callback=_utf8)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output and nothing else.")]
 
 
@@ -59,15 +57,21 @@ def show(result: dict[str, Any], as_json: bool, render: "Callable[[dict[str, Any
 
 def existing(root: Path | None) -> "tuple[Home, Config]":
     """Open a home that exists, with the configuration that last ran in it."""
-    from catalog.errors import InputError
     from catalog.home import Home
+
+    config = last_configuration(root)
+    return Home.open(config.catalog), config
+
+
+def last_configuration(root: Path | None) -> Config:
+    """Return the configuration that last ran in a home; raise InputError if there is none."""
+    from catalog.errors import InputError
     from catalog.run import last_config
 
     folder = root or Path(".headrace")
-    if not (folder / "catalog.db").is_file() and not (folder / "config.json").is_file():
+    if not any((folder / name).exists() for name in ("catalog.db", "config.json", "warehouse/data")):
         raise InputError(f"{folder}: no headrace home here; run 'headrace run CONFIG' first, or pass --root")
-    config = last_config(folder)
-    return Home.open(config.catalog), config
+    return last_config(folder)
 
 
 def _seq(home: "Home", at: str | None) -> int | None:
@@ -215,7 +219,9 @@ def sql(
 @app.command(rich_help_panel="Look")
 def export(
     output: Annotated[Path, typer.Option(help="A new or empty folder.")],
-    file_format: Annotated[Literal["jsonl", "parquet", "webdataset", "huggingface"], typer.Option("--format")] = "parquet",
+    file_format: Annotated[
+        Literal["jsonl", "parquet", "webdataset", "huggingface"], typer.Option("--format")
+    ] = "parquet",
     where: Annotated[
         str | None, typer.Option(help="SQL condition on examples, such as \"language = 'en'\".", callback=_utf8)
     ] = None,
@@ -235,14 +241,14 @@ def export(
 @app.command(rich_help_panel="Care")
 def doctor(
     root: Root = None,
-    repair: Annotated[bool, typer.Option("--repair", help="Rebuild what can be rebuilt.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Rebuild indexes, and tables from their shards.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Check ledger, tables, indexes, shards and this installation; exit 1 if something is wrong."""
-    home, config = existing(root)
+    """Check every hash, ledger, tables, indexes and this installation; exit 1 if something is wrong."""
+    config = last_configuration(root)
     from catalog import doctor as examining
 
-    result = examining.doctor(home, config, repair)
+    result = examining.examine(config, repair)
     show(result, as_json, examining.render)
     if not result["ok"]:
         raise typer.Exit(1)

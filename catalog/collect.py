@@ -7,11 +7,9 @@ living driver works on, and no shard of a published batch unless its table holds
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from catalog import failpoint, files, lease
 from catalog.audit import count_rows
@@ -24,15 +22,6 @@ from catalog.store import committing
 
 ASIDE = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")  # see files.replace and files.write_new
 INDEX_SUFFIXES = (".faiss", ".parquet")
-
-
-@dataclass(frozen=True)
-class Found:
-    """One file in a warehouse."""
-
-    url: str
-    size: int
-    modified: float
 
 
 @dataclass
@@ -65,7 +54,7 @@ class Collector:
     def _retained(self) -> float:
         return self.now - self.settings.retention_hours * 3600
 
-    def _remove(self, kind: str, found: Found) -> None:
+    def _remove(self, kind: str, found: files.Found) -> None:
         self.removed[kind].update(files=1, bytes=found.size)
         if not self.dry_run:
             failpoint.reach("maintain-remove")
@@ -77,7 +66,7 @@ class Collector:
             if files.is_local(place):
                 for path in _walk(files.local_path(place)):
                     if ASIDE.fullmatch(path.name) and path.stat().st_mtime < self._old:
-                        self._remove("temporary files", Found(str(path), path.stat().st_size, 0))
+                        self._remove("temporary files", files.Found(str(path), path.stat().st_size, 0))
 
     def _index_files(self) -> None:
         """Files of vector indexes that no manifest names: a killed process had not written it yet."""
@@ -85,7 +74,7 @@ class Collector:
         named = "\n".join(path.read_text(encoding="utf-8", errors="replace") for path in folder.glob("*.json"))
         for path in folder.glob("*"):
             if path.suffix in INDEX_SUFFIXES and path.name not in named and path.stat().st_mtime < self._old:
-                self._remove("index files", Found(str(path), path.stat().st_size, 0))
+                self._remove("index files", files.Found(str(path), path.stat().st_size, 0))
 
     def _unpublished(self, leased: frozenset[str]) -> None:
         """Parts and committed rows of batches that nobody published, whose driver is gone."""
@@ -106,11 +95,11 @@ class Collector:
             if batch in gone and (self.dry_run or found.url not in reached):
                 self._remove("unfinished work", found)
 
-    def _shards(self) -> list[tuple[str, Found]]:
+    def _shards(self) -> list[tuple[str, files.Found]]:
         return [
             (batch, found)
             for table in TABLES
-            for found in listing(files.join(self.home.warehouse, "data", table))
+            for found in files.listing(files.join(self.home.warehouse, "data", table))
             if (batch := found.url.rsplit("/", 2)[1]) != FOLDER
         ]
 
@@ -129,7 +118,7 @@ class Collector:
         """Manifests, manifest lists and metadata of snapshots that are expired, or of commits that were lost."""
         reached = self.home.store.reached(table)
         folder = files.join(self.home.warehouse, "tables", table)
-        for found in listing(folder):
+        for found in files.listing(folder):
             url = found.url.removesuffix(files.DIGEST)
             if url not in reached and found.modified < self._old:
                 self._remove("table metadata", found)
@@ -140,7 +129,7 @@ class Collector:
             table
         )  # from a ledger that is read before what is reached: then none of it is missing there
         reached = self.home.store.reached(table)
-        for found in listing(files.join(self.home.warehouse, "data", table)):
+        for found in files.listing(files.join(self.home.warehouse, "data", table)):
             if found.url not in reached and found.modified < self._old and not keep(found.url):
                 self._remove("replaced shards", found)
 
@@ -154,7 +143,7 @@ class Collector:
         for (batch, _), rows in count_rows(table, list(present)).items():
             counts[batch] += rows
         folder = files.join(self.home.warehouse, "data", table, FOLDER)
-        young = {item.url for item in listing(folder) if item.modified > self._retained}
+        young = {item.url for item in files.listing(folder) if item.modified > self._retained}
         recent = {batch for url, batches in present.items() if url in young for batch in batches}
         whole = {
             batch for batch, row in view.state.published.items()
@@ -179,29 +168,6 @@ class Collector:
 
 def _said(row: Row, table: str) -> int:
     return sum(row.rejects.values()) if table == "rejects" else row.outputs.get(table, 0)
-
-
-def listing(url: str) -> list[Found]:
-    """List the files below a folder, hidden ones excepted; an absent folder is empty."""
-    fs, path = files.open_fs(url)
-    if not fs.exists(path):
-        return []
-    found = fs.find(path, detail=True)
-    base = url.rstrip("/")
-    return [
-        Found(f"{base}/{name[len(path.rstrip('/')) + 1 :]}", int(info["size"]), _modified(info))
-        for name, info in sorted(found.items())
-        if not name.rsplit("/", 1)[-1].startswith(".")
-    ]
-
-
-def _modified(info: Mapping[str, Any]) -> float:
-    """Return when a file was written: local file systems say `mtime`, object stores `LastModified`."""
-    value = info.get("mtime") or info.get("LastModified") or info.get("last_modified") or info.get("updated")
-    if isinstance(value, datetime):
-        return value.timestamp()
-    assert isinstance(value, int | float), f"the file system tells no time of {info.get('name')}"
-    return float(value)
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -40,7 +40,8 @@ class Derived:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            if error.sqlite_errorname.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+            name = getattr(error, "sqlite_errorname", "SQLITE_CORRUPT")  # without one: a text that is no UTF-8
+            if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
                 raise Corrupt(f"{self._path}: {error}; run headrace doctor --repair") from error
             if isinstance(error, sqlite3.OperationalError):  # read-only, full, locked for a minute
                 raise InputError(

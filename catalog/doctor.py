@@ -1,20 +1,22 @@
 """Look a home and this installation over, name what is wrong in plain words, rebuild what can be rebuilt."""
 
 import importlib.util
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import catalog
-from catalog import audit, models
+from catalog import audit, files, models, rebuild
 from catalog.audit import Finding, verdict
-from catalog.errors import ModelUnavailable
-from catalog.home import Home
+from catalog.errors import Corrupt, ModelUnavailable
+from catalog.home import Home, place_of
 from catalog.settings import Config
+from catalog.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from rich.console import Console
 
@@ -22,39 +24,108 @@ PACKAGES = ("annotate", "catalog", "ingest", "multimodal", "trainer")
 OURS = "headrace"
 
 
-def doctor(home: Home, config: Config, repair: bool = False) -> dict[str, Any]:
-    """Run every check; with `repair`, rebuild the indexes that are wrong and check them again."""
+def examine(config: Config, repair: bool = False) -> dict[str, Any]:
+    """Check a home that may not even open; with `repair`, first rebuild what keeps it from opening."""
+    root, warehouse = place_of(config.catalog)
+    first = _opening(root, warehouse, config, repair)
+    if not all(item.ok for item in first):
+        shards, _ = audit.shards(warehouse, None)
+        return _result([*first, shards, audit.segments(warehouse), *_installation(config)])
+    try:
+        home = Home.open(config.catalog)
+        home.view()
+    except Corrupt as error:  # the ledger's own files
+        broken = Finding("ledger", False, f"{error}; restore the file from a backup")
+        return _result([*first, broken, audit.shards(warehouse, None)[0], *_installation(config)])
+    with home:
+        return doctor(home, config, repair, tuple(first))
+
+
+def doctor(home: Home, config: Config, repair: bool = False, before: "Sequence[Finding]" = ()) -> dict[str, Any]:
+    """Run every check on an open home; with `repair`, rebuild the indexes that are wrong and check them again."""
     view = home.view()
-    shards, damaged = audit.shards(home, view)
-    findings = [audit.ledger(view.state), shards, *audit.rows(view, damaged)]
-    findings += [_key_index(home, damaged, repair), _vector_indexes(home, repair)]
-    owners = packages_distributions()
-    findings += [
-        ownership(owners, _folders()),
-        faiss(owners),
-        *(weights(config, task) for task in get_args(models.Task)),
-    ]
+    shards, damaged = audit.shards(home.warehouse, view)
+    tables = [] if before else [audit.table_files(home.warehouse)[0]]
+    findings = [*before, audit.ledger(view.state), shards, *tables, *audit.rows(view, damaged)]
+    findings += [audit.segments(home.warehouse), *_indexes(home, damaged, repair)]
+    return _result([*findings, *_installation(config)])
+
+
+def _result(findings: "Sequence[Finding]") -> dict[str, Any]:
     return {"ok": all(item.ok for item in findings), "checks": [asdict(item) for item in findings]}
 
 
-def _key_index(home: Home, damaged: set[str], repair: bool) -> Finding:
-    found = audit.key_index(home, home.view(), damaged)
-    if found.ok:
+def _installation(config: Config) -> list[Finding]:
+    owners = packages_distributions()
+    return [ownership(owners, _folders()), faiss(owners), *(weights(config, task) for task in get_args(models.Task))]
+
+
+# ── what keeps a home from opening ───────────────────────────────────────────────────────────────────────────────────
+
+
+def _opening(root: Path, warehouse: str, config: Config, repair: bool) -> list[Finding]:
+    """Check the catalog's database and the tables' metadata; with `repair`, rebuild tables from ledger and shards."""
+    own = "uri" not in config.catalog.catalog
+    found = _open_checks(root, warehouse, config)
+    if all(item.ok for item in found) or not repair:
         return found
-    if damaged or not repair:  # an index cannot be built from shards that cannot be read
-        first = "mend the shards first, then " if damaged else ""
-        return Finding(found.check, False, f"{found.detail}; {first}run headrace doctor --repair")
-    audit.rebuild_key_index(home)
-    return _repaired(found, audit.key_index(home, home.view(), damaged))
+    told: list[str] = []
+    if own and not found[0].ok:
+        rebuild.set_aside(root / "catalog.db")
+    try:
+        if broken := audit.broken_tables(config.catalog):
+            told += rebuild.rebuild(root, warehouse, config.catalog, broken)
+        told += _remove_damaged(warehouse, config)
+    except Corrupt as error:
+        return [*found, Finding("repair", False, str(error))]
+    again = _open_checks(root, warehouse, config)
+    return [*again, Finding("repair", all(item.ok for item in again), "; ".join(told))]
 
 
-def _vector_indexes(home: Home, repair: bool) -> Finding:
+def _open_checks(root: Path, warehouse: str, config: Config) -> list[Finding]:
+    databases = audit.databases(root)
+    found = [databases, audit.table_files(warehouse)[0]]
+    return [*found, audit.tables_open(config.catalog)] if databases.ok else found
+
+
+def _remove_damaged(warehouse: str, config: Config) -> list[str]:
+    """Remove damaged metadata that no table reaches any more: of rebuilt tables, of versions that are expired."""
+    store = Store(*place_of(config.catalog), config.catalog.catalog)
+    try:
+        reached = set().union(*(store.reached(name) for name in store.names()))
+    finally:
+        store.close()
+    told = []
+    for damage in audit.table_files(warehouse)[1]:
+        if damage.url not in reached:
+            files.remove(damage.url)
+            files.remove(damage.url + files.DIGEST)
+            told.append(f"removed {audit.below(warehouse, damage.url)}, which nothing needs")
+    return told
+
+
+# ── indexes ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _indexes(home: Home, damaged: set[str], repair: bool) -> "Iterator[Finding]":
+    """Check everything that can be built anew from the tables; drop or build anew what is wrong."""
     state = home.view().state
-    found = audit.vector_indexes(home, state)
-    if found.ok or not repair:
-        return found if found.ok else Finding(found.check, False, f"{found.detail}; run headrace doctor --repair")
-    audit.drop_vector_indexes(home, state)
-    return _repaired(found, audit.vector_indexes(home, state))
+    remedies: list[tuple[Callable[[], Finding], Callable[[], None]]] = [
+        (lambda: audit.key_index(home, home.view(), damaged), lambda: audit.rebuild_key_index(home)),
+        (lambda: audit.vector_indexes(home, state), lambda: audit.drop_vector_indexes(home, state)),
+        (lambda: audit.full_text(home, home.view(), damaged), lambda: audit.drop_full_text(home)),
+        (lambda: audit.bands(home, state), lambda: audit.drop_bands(home, state)),
+    ]
+    for check, mend in remedies:
+        found = check()
+        if found.ok:
+            yield found
+        elif damaged or not repair:  # an index cannot be built from shards that cannot be read
+            remedy = f"{'mend the shards first, then ' if damaged else ''}run headrace doctor --repair"
+            yield replace(found, detail=f"{found.detail}; {remedy}", remedy=remedy)
+        else:
+            mend()
+            yield _repaired(found, check())
 
 
 def _repaired(before: Finding, after: Finding) -> Finding:
@@ -111,15 +182,17 @@ def weights(config: Config, task: models.Task) -> Finding:
 
 
 def render(result: dict[str, Any], console: "Console") -> None:
-    """Print one line a check."""
+    """Print one line a check, and one line on each thing that is wrong, with what to do."""
     from rich.markup import escape
-    from rich.table import Table
 
-    table = Table(box=None, show_header=False)
+    width = max(len(item["check"]) for item in result["checks"])
     for item in result["checks"]:
-        mark = "[green]ok[/green]" if item["ok"] else "[red]wrong[/red]"
-        table.add_row(mark, escape(item["check"]), escape(item["detail"]))
-    console.print(table)
+        mark = "[green]ok   [/green]" if item["ok"] else "[red]wrong[/red]"
+        problems = [*item["problems"]] if not item["ok"] and item["problems"] else [item["detail"]]
+        for problem in problems:
+            remedy = f": {item['remedy']}" if item["remedy"] and item["remedy"] not in problem else ""
+            line = f"{mark} {escape(item['check']):{width}}  {escape(problem)}{escape(remedy)}"
+            console.print(line, highlight=False, soft_wrap=True)
     wrong = sum(not item["ok"] for item in result["checks"])
     console.print(
         "everything is in order" if result["ok"] else f"{wrong} of {len(result['checks'])} checks found something"

@@ -9,20 +9,24 @@ import io
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import fsspec
 from pyiceberg.io import InputFile, InputStream, OutputFile, OutputStream
+from pyiceberg.io.fsspec import FsspecFileIO
 from pyiceberg.io.pyarrow import PyArrowFileIO
 
 from catalog.errors import Corrupt
 
 DIGEST = ".sha256"  # the suffix of the file that holds another one's SHA-256
-RECORDED = re.compile(r"([0-9a-f]{64})  ")
+RECORDED = re.compile(r"([0-9a-f]{64})  (.+)\n")
 
 
 def is_local(url: str) -> bool:
@@ -134,10 +138,10 @@ def digest_path(path: Path) -> Path:
 def recorded_digest(path: Path) -> str | None:
     """Return the SHA-256 that was noted when pyiceberg wrote a file; None if there is no note, or half of one."""
     try:
-        found = RECORDED.match(digest_path(path).read_text(encoding="ascii", errors="replace"))
+        found = RECORDED.fullmatch(digest_path(path).read_text(encoding="utf-8", errors="replace"))
     except FileNotFoundError:
         return None
-    return found[1] if found else None
+    return found[1] if found and found[2] == path.name else None
 
 
 def read_metadata(path: Path) -> bytes:
@@ -146,6 +150,38 @@ def read_metadata(path: Path) -> bytes:
     if recorded_digest(path) not in (None, hashlib.sha256(data).hexdigest()):
         raise Corrupt(f"{path} is damaged: it does not match its SHA-256; run headrace doctor --repair")
     return data
+
+
+@dataclass(frozen=True)
+class Found:
+    """One file in a warehouse."""
+
+    url: str
+    size: int
+    modified: float
+
+
+def listing(url: str) -> list[Found]:
+    """List the files below a folder, hidden ones excepted; an absent folder is empty."""
+    fs, path = open_fs(url)
+    if not fs.exists(path):
+        return []
+    found = fs.find(path, detail=True)
+    base = url.rstrip("/")
+    return [
+        Found(f"{base}/{name[len(path.rstrip('/')) + 1 :]}", int(info["size"]), _modified(info))
+        for name, info in sorted(found.items())
+        if not name.rsplit("/", 1)[-1].startswith(".")
+    ]
+
+
+def _modified(info: Mapping[str, Any]) -> float:
+    """Return when a file was written: local file systems say `mtime`, object stores `LastModified`."""
+    value = info.get("mtime") or info.get("LastModified") or info.get("last_modified") or info.get("updated")
+    if isinstance(value, datetime):
+        return value.timestamp()
+    assert isinstance(value, int | float), f"the file system tells no time of {info.get('name')}"
+    return float(value)
 
 
 class _DurableStream:
@@ -183,7 +219,7 @@ class _DurableStream:
     def close(self) -> None:
         if self._file.closed:
             return
-        digest_path(self._path).write_text(f"{self._digest.hexdigest()}  {self._path.name}\n", encoding="ascii")
+        digest_path(self._path).write_text(f"{self._digest.hexdigest()}  {self._path.name}\n", encoding="utf-8")
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
@@ -237,22 +273,34 @@ class _CheckedFile:
 
 
 class DurableFileIO(PyArrowFileIO):
-    """PyArrow's FileIO, but local files are synced before a commit can point at them, and metadata is checked."""
+    """PyArrow's FileIO, but local files are synced before a commit can point at them, and metadata is checked.
+
+    Remote files go through fsspec like all others of the warehouse: one way to find credentials and endpoints.
+    """
+
+    @cached_property
+    def _remote(self) -> FsspecFileIO:
+        return FsspecFileIO(self.properties)
 
     def new_output(self, location: str) -> Any:
         """Return an output file; local ones sync file and folder on close."""
-        inner = super().new_output(location)
-        return _DurableFile(inner, local_path(location)) if is_local(location) else inner
+        if not is_local(location):
+            return self._remote.new_output(location)
+        return _DurableFile(super().new_output(location), local_path(location))
 
     def new_input(self, location: str) -> Any:
         """Return an input file; local metadata is checked against its SHA-256 when it is opened."""
+        if not is_local(location):
+            return self._remote.new_input(location)
         inner = super().new_input(location)
-        checked = is_local(location) and location.endswith((".json", ".avro"))
+        checked = location.endswith((".json", ".avro"))
         return _CheckedFile(inner, local_path(location)) if checked else inner
 
     def delete(self, location: Any) -> None:
         """Delete a file and the note of its SHA-256."""
-        super().delete(location)
         name = location if isinstance(location, str) else location.location
-        if is_local(name):
-            digest_path(local_path(name)).unlink(missing_ok=True)
+        if not is_local(name):
+            self._remote.delete(name)
+            return
+        super().delete(location)
+        digest_path(local_path(name)).unlink(missing_ok=True)

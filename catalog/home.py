@@ -61,8 +61,11 @@ class View:
         """
         ids = self._holding(table) if batches is None else sorted(set(batches))
         urls = self.urls(table) if batches is None else self._store.plan(self._store.load(table), ids) if ids else []
-        dataset = self._store.dataset(urls, TABLES[table])
-        return dataset.to_table(columns=list(columns) if columns else None, filter=snapshot_filter(ids))
+        try:
+            dataset = self._store.dataset(urls, TABLES[table])
+            return dataset.to_table(columns=list(columns) if columns else None, filter=snapshot_filter(ids))
+        except (OSError, pa.ArrowInvalid) as error:
+            raise Corrupt(f"table {table}: a data file cannot be read: {error}; run headrace doctor") from error
 
     def lookup(self, table: str, column: str, values: Iterable[str], columns: Sequence[str] | None = None) -> pa.Table:
         """Return the live rows whose key column (see schema.KEYS) holds one of `values`, through the key index."""
@@ -87,14 +90,12 @@ class Home:
 
     def __init__(self, settings: CatalogSettings) -> None:
         self.settings = settings
-        self.root = settings.root.expanduser().absolute()
+        self.root, self.warehouse = place_of(settings)
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"root: {self.root} cannot be created: {error.strerror}; choose another --root") from error
-        self.warehouse = settings.warehouse or str(self.root / "warehouse")
         if files.is_local(self.warehouse):
-            self.warehouse = str(files.local_path(self.warehouse).expanduser().absolute())
             files.make_folders(files.local_path(self.warehouse))
         _refuse_lost_catalog(self.root, settings)
         self.store = Store(self.root, self.warehouse, settings.catalog)
@@ -163,13 +164,23 @@ class Home:
         return publish_origin(self, stage, key, num_in, tables, settings)
 
 
+def place_of(settings: CatalogSettings) -> tuple[Path, str]:
+    """Return a home's root and warehouse, local ones as full paths."""
+    root = settings.root.expanduser().absolute()
+    warehouse = settings.warehouse or str(root / "warehouse")
+    if files.is_local(warehouse):
+        warehouse = str(files.local_path(warehouse).expanduser().absolute())
+    return root, warehouse
+
+
 def _refuse_lost_catalog(root: Path, settings: CatalogSettings) -> None:
     """Raise Corrupt where tables stand without their catalog: a new one would show them empty and start over."""
     catalog = root / "catalog.db"
     own = not settings.warehouse and not settings.catalog
     if own and (root / "warehouse" / "tables").is_dir() and not (catalog.is_file() and catalog.stat().st_size):
         raise Corrupt(
-            f"{catalog} is missing or empty though {root / 'warehouse'} holds tables; restore it from a backup"
+            f"{catalog} is missing or empty though {root / 'warehouse'} holds tables; restore it from a backup, or run "
+            "headrace doctor --repair"
         )
 
 

@@ -160,7 +160,7 @@ class Ledger:
         new = [url for url in urls if url not in self._by_file]
         self._by_file = {url: rows for url, rows in self._by_file.items() if url in set(urls)}
         for url in new:
-            self._by_file[url] = from_table(self._store.dataset([url], BATCHES).to_table())
+            self._by_file[url] = from_table(shards.load(url, BATCHES))
         self._state = State(row for rows in self._by_file.values() for row in rows)
         self._read_at = self._table.metadata_location
         return self._state

@@ -33,16 +33,13 @@ def _maintain(home: Home, settings: MaintenanceSettings, dry_run: bool) -> dict[
     now = time.time()
     compacted: dict[str, dict[str, int]] = {}
     expired: dict[str, int] = {}
-    with progress.bar("maintain", 2 * len(TABLES) + 2) as bar:
+    with progress.bar("maintain", 2 * len(TABLES) + 1) as bar:
         for table in () if dry_run else TABLES:
-            bar.note(f"merging {table}")
             compacted[table] = compact(home, table, settings)
             bar.advance(1)
         for table in () if dry_run else ("batches", *TABLES):
-            bar.note(f"expiring {table}")
             expired[table] = home.store.expire_before(table, now - settings.retention_hours * 3600)
             bar.advance(1)
-        bar.note("collecting")
         removed = Collector(home, settings, now, dry_run).run()
     return {
         "dry_run": dry_run,

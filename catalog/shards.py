@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from catalog import failpoint, files
+from catalog.errors import Corrupt
 from catalog.ids import make_id
 from catalog.schema import ROW_ID, TABLES, Reason
 from catalog.stage import Worker
@@ -146,6 +148,21 @@ def reason_counts(rejects: pa.Table) -> dict[str, int]:
     return {item["values"]: item["counts"] for item in rejects["reason"].value_counts().to_pylist()}
 
 
+def load(url: str, schema: pa.Schema) -> pa.Table:
+    """Read a small file whole, absent columns as nulls; raise Corrupt unless it has the SHA-256 that its name gives."""
+    fs, path = files.open_fs(url)
+    named = NAME.fullmatch(url.rpartition("/")[2])
+    try:
+        data = fs.cat_file(path)
+        if named and not hashlib.sha256(data).hexdigest().startswith(named[1]):
+            raise Corrupt(f"{url} is damaged: it does not match the SHA-256 in its name; run headrace doctor")
+        return ds.dataset(pq.read_table(io.BytesIO(data))).replace_schema(schema).to_table()
+    except FileNotFoundError as error:
+        raise Corrupt(f"{url} is missing; run headrace doctor") from error
+    except pa.ArrowInvalid as error:
+        raise Corrupt(f"{url} cannot be read: {error}; run headrace doctor") from error
+
+
 def find_done(warehouse: str, batch_id: str) -> Callable[[PartKey], DonePart | None]:
     """List a batch's shards once and return a function that finds the finished shards of a part, if it is whole."""
     url = files.join(warehouse, "data", "rejects", batch_id)
@@ -168,7 +185,11 @@ def _read_manifest(key: PartKey, url: str) -> DonePart | None:
     manifest = json.loads((metadata.metadata or {}).get(MANIFEST, b"{}"))
     if manifest.get("input") != key.input_hash:
         return None  # written for other rows, before the plan changed
-    shards = dict(manifest["shards"]) | ({"rejects": url} if metadata.num_rows else {})
+    warehouse = url.rsplit("/", 4)[0]  # the home may have been moved since
+    shards = {
+        table: files.join(warehouse, "data", table, key.batch_id, shard.rpartition("/")[2])
+        for table, shard in manifest["shards"].items()
+    } | ({"rejects": url} if metadata.num_rows else {})
     return DonePart(key, shards, manifest["rows"], manifest["rejects"])
 
 

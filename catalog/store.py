@@ -19,13 +19,14 @@ from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.exceptions import (
     CommitFailedException,
     NamespaceAlreadyExistsError,
+    NoSuchNamespaceError,
     NoSuchTableError,
     TableAlreadyExistsError,
 )
 from pyiceberg.io.pyarrow import parquet_files_to_data_files
 from pyiceberg.table import Table
 from sqlalchemy import URL
-from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
+from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError, ProgrammingError
 
 from catalog import failpoint, files
 from catalog.errors import CommitConflict, Corrupt, InputError
@@ -71,7 +72,7 @@ class Store:
         }
         place = f"the catalog of {root}"
         try:
-            self._catalog: Catalog = committing(lambda: load_catalog(NAMESPACE, **self._properties), place)
+            self._catalog: Catalog = committing(lambda: _connected(self._properties), place)
         except OSError as error:
             raise InputError(f"{place} cannot be opened: {error}; check that the folder is writable") from error
 
@@ -86,9 +87,38 @@ class Store:
             self._ensured.add(name)
         with sound(f"table {name}"):
             try:
-                return self._catalog.load_table((NAMESPACE, name))
-            except FileNotFoundError:  # other writers may have replaced the metadata, and removed what we were to read
-                return self._catalog.load_table((NAMESPACE, name))
+                table = self._catalog.load_table((NAMESPACE, name))
+            except FileNotFoundError as error:  # other writers may have replaced the metadata meanwhile
+                self._check_place(name, str(error.filename))
+                table = self._catalog.load_table((NAMESPACE, name))
+        self._check_place(name, table.metadata_location)
+        return table
+
+    def _check_place(self, name: str, location: str) -> None:
+        """Raise Corrupt if a table's files are in another folder: writing there would change another home."""
+        if location.startswith(self.warehouse.rstrip("/") + "/") or not (
+            files.is_local(location) and files.is_local(self.warehouse)
+        ):
+            return
+        known, here = files.local_path(location), files.local_path(self.warehouse) / "tables" / name / "metadata"
+        here /= known.name
+        if not (here.is_file() and known.is_file() and here.samefile(known)):  # else: another name of the same folder
+            raise Corrupt(
+                f"{self.warehouse} was moved or copied from {known.parents[3]}; run headrace doctor --repair, "
+                "which makes it a home of its own"
+            )
+
+    def names(self) -> list[str]:
+        """Return the names of the tables that the catalog has."""
+        with sound("the catalog"), contextlib.suppress(NoSuchNamespaceError):
+            return sorted(name for _, name in self._catalog.list_tables(NAMESPACE))
+        return []
+
+    def forget(self, name: str) -> None:
+        """Take a table out of the catalog, if it is there; no file is removed."""
+        with sound(f"table {name}"), contextlib.suppress(NoSuchTableError):
+            self._catalog.drop_table((NAMESPACE, name))
+        self._ensured.discard(name)
 
     def refresh(self, table: Table) -> None:
         """Move a handle to the table's present snapshot."""
@@ -221,6 +251,16 @@ class Store:
         return ds.dataset(paths, schema=schema, format="parquet", filesystem=filesystem)
 
 
+def _connected(properties: dict[str, str]) -> Catalog:
+    """Open the catalog; raise CommitFailedException where another process makes the same tables in its database."""
+    try:
+        return load_catalog(NAMESPACE, **properties)
+    except (IntegrityError, ProgrammingError) as error:  # PostgreSQL; SQLite locks instead
+        if any(reason in str(error.orig) for reason in OTHERS):
+            raise CommitFailedException(str(error.orig)) from error
+        raise
+
+
 def committing(attempt: Callable[[], ResultT], what: str) -> ResultT:
     """Run `attempt` (refresh, check, commit) until no other writer comes between; CommitConflict if one always does."""
     for number in range(ATTEMPTS):
@@ -245,6 +285,8 @@ def sound(what: str) -> Iterator[None]:
     except OperationalError as error:
         if any(reason in str(error.orig) for reason in OTHERS):
             raise
+        if "decode" in str(error.orig):
+            raise Corrupt(f"{what}: the catalog's database is damaged: {error.orig}; run headrace doctor") from error
         raise InputError(
             f"{what}: the catalog's database cannot be used: {error.orig}; make room, check that it may be written "
             "and that its server is up"

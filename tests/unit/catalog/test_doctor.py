@@ -231,6 +231,11 @@ def test_a_long_list_of_problems_is_cut() -> None:
 
 def test_rendering_says_what_is_wrong(story: Story) -> None:
     sink = io.StringIO()
-    checks = [{"check": "a", "ok": True, "detail": "[fine]"}, {"check": "b", "ok": False, "detail": "broken"}]
+    checks = [
+        doctor.asdict(audit.Finding("a", True, "[fine]")),
+        doctor.asdict(audit.verdict("b", ["first", "second"], "fine", "mend it")),
+    ]
     doctor.render({"ok": False, "checks": checks}, Console(file=sink, width=80))
-    assert all(words in sink.getvalue() for words in ("ok", "[fine]", "wrong", "broken", "1 of 2 checks"))
+    assert sink.getvalue().splitlines() == [
+        "ok    a  [fine]", "wrong b  first: mend it", "wrong b  second: mend it", "1 of 2 checks found something",
+    ]  # fmt: skip
