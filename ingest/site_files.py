@@ -14,6 +14,7 @@ from ingest.urls import canonical, origin_of
 
 REDIRECTS = 5  # RFC 9309, 2.3.1.2
 MAX_AGE = 86400.0  # RFC 9309, 2.4
+MAX_ORIGINS = 20_000  # whose files are remembered; one that comes back later is asked again
 
 T = TypeVar("T")
 Ask: TypeAlias = Callable[[str], Awaitable[Outcome]]  # a URL, at its own host's pace and behind the guard → its answer
@@ -31,7 +32,10 @@ class _Once(Generic[T]):
         since, task = self.known.get(origin, (0.0, None))
         if task is None or time.monotonic() - since > MAX_AGE:
             task = asyncio.ensure_future(self.find(origin))
+            self.known.pop(origin, None)
             self.known[origin] = time.monotonic(), task
+            if len(self.known) > MAX_ORIGINS:
+                del self.known[next(iter(self.known))]  # the oldest; whoever waits for it holds its task
         return await asyncio.shield(task)
 
 

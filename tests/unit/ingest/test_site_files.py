@@ -104,6 +104,19 @@ def test_an_origin_is_asked_once_a_day_however_many_ask(clock: Callable[[float],
     asyncio.run(visit())
 
 
+def test_a_bounded_number_of_origins_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(site_files, "MAX_ORIGINS", 2)
+    server = Server({})
+
+    async def visit() -> None:
+        files = server.files()
+        for host in ("a", "b", "b", "c", "c", "a"):
+            await files.robots(f"http://{host}/x")
+
+    asyncio.run(visit())
+    assert server.asked == [f"http://{host}/robots.txt" for host in ("a", "b", "c", "a")]
+
+
 @pytest.mark.parametrize(
     ("robots", "answer", "says"),
     [
