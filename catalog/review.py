@@ -85,6 +85,8 @@ def record(home: Home, path: Path) -> dict[str, Any]:
     if not rows:
         raise InputError(f"{path}: no rows; draw a sample with 'headrace review sample'")
     view = home.view()
+    if (latest := max(json.loads(row["labels"])["seq"] for row in rows)) > view.seq:
+        raise InputError(f"{path}: drawn at {latest}, and the ledger of {home.root} ends at {view.seq}; wrong home?")
     _check_documents(path, view, [(row["subject_id"], row["who"]) for row in rows])
     last = {(row["subject_id"], row["who"], row["sample"]): row for row in _reviews(view)}
     new = []
@@ -163,14 +165,12 @@ def status(home: Home, settings: ReviewSettings, name: str | None = None) -> dic
     of_sample = [row for row in reviews if row["sample"] == name]
     if not of_sample:
         raise InputError("no review is recorded" + (f" of sample {name}" if name else "; see 'headrace review sample'"))
-    with sql.connect(view, {"current_documents"}) as db, sql.reading("documents"):
-        current = db.sql("SELECT document_id, min(batch_id) FROM current_documents GROUP BY 1").fetchall()
-    seq = max(row["seq"] for row in of_sample)
-    covered = sum(view.state.published[batch].seq <= seq for _, batch in current)
-    judged = [item for item in _judged(of_sample) if item.document_id in {document for document, _ in current}]
+    current = _current_documents(view)
+    drawn_from = _current_documents(home.view(max(row["seq"] for row in of_sample)))
+    judged = [item for item in _judged(of_sample) if item.document_id in current]
     num_passed = sum(item.passes for item in judged)
     low, high = wilson(num_passed, len(judged), settings.confidence)
-    coverage = covered / len(current) if current else 0.0
+    coverage = len(current & drawn_from) / len(current) if current else 0.0
     return {
         "sample": name,
         "documents": len(judged),
@@ -185,6 +185,11 @@ def status(home: Home, settings: ReviewSettings, name: str | None = None) -> dic
         "ok": low >= settings.min_pass and coverage >= settings.min_coverage,
         "failed": sorted(item.document_id for item in judged if "fail" in item.verdicts),
     }
+
+
+def _current_documents(view: View) -> set[str]:
+    with sql.connect(view, {"current_documents"}) as db, sql.reading("documents"):
+        return {row[0] for row in db.sql("SELECT DISTINCT document_id FROM current_documents").fetchall()}
 
 
 def _reviews(view: View) -> list[dict[str, Any]]:

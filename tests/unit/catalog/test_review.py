@@ -44,11 +44,11 @@ def standing(tmp_path_factory: pytest.TempPathFactory) -> Home:
     return home
 
 
-def add(home: Home, key: str, count: int) -> None:
+def add(home: Home, key: str, count: int, prefix: str | None = None) -> None:
     """Publish documents, a third of them Chinese."""
     rows = [
         {
-            "document_id": f"{key}-{number:03}", "url": f"https://e.org/{key}/{number}", "source_class": "news",
+            "document_id": f"{prefix or key}-{number:03}", "url": f"https://e.org/{number}", "source_class": "news",
             "language": "en" if number % 3 else "zh", "title": "T <b>", "text": f"Text {number}.",
         }
         for number in range(count)
@@ -136,6 +136,13 @@ def test_a_sample_of_old_documents_does_not_speak_for_new_ones(home: Home, tmp_p
         review.require(home, GATE)
 
 
+def test_documents_that_were_made_again_with_the_same_text_keep_their_review(home: Home, tmp_path: Path) -> None:
+    review.record(home, judge(tmp_path / "r.jsonl", review.sample(home, 30, 1)["rows"], {}))
+    add(home, "first again", 60, prefix="first")
+    assert review.status(home, GATE)["coverage"] == 1.0
+    review.require(home, GATE)
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -143,6 +150,7 @@ def test_a_sample_of_old_documents_does_not_speak_for_new_ones(home: Home, tmp_p
         ("{", "line 1: not JSON"),
         ("{}", "line 1: needs the fields document_id, sample, seq"),
         ('{"document_id": "x", "sample": "s", "seq": 1, "verdict": "good"}', "verdict 'good'; write pass or fail"),
+        ('{"document_id": "x", "sample": "s", "seq": 99}', "drawn at 99, and the ledger of "),
         ('{"document_id": "x", "sample": "s", "seq": 1}', "document x is not among the live documents"),
         ('{"document_id": "first-001", "sample": "s", "seq": 1}\n' * 2, "first-001 is judged twice"),
     ],
