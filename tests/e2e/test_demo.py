@@ -126,6 +126,7 @@ def test_why_tells_the_story_of_each_kind_of_url(local) -> None:
         "frogs.html": "kept",
         "private/next-issue.html": "rejected",
         "print/coffee.html": "duplicate",
+        "reprints/story-of-the-bicycle.html": "duplicate",
         "never/heard-of.html": "unknown",
     }
     for path, state in stories.items():
