@@ -78,16 +78,23 @@ class Guard:
         """Build a guard from the configured entries."""
         return cls(tuple(map(Allowed.parse, entries)))
 
-    def permits(self, address: str, port: int) -> bool:
-        """Say whether a connection to this numeric address may be made."""
+    def permits(self, address: str, port: int, by_name: bool = False) -> bool:
+        """Say whether a connection to this numeric address may be made; `by_name` if an allowed name led there."""
         ip = ipaddress.ip_address(address)
-        if is_public(ip) or (address, port) in self.granted:
+        if is_public(ip) or (by_name and (address, port) in self.granted):
             return True
         plain = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped else ip
         return any(
             entry.network is not None and plain in entry.network and entry.port in (None, port)
             for entry in self.entries
         )
+
+    def permits_literal(self, host: str, port: int) -> bool:
+        """Say whether a URL's host is a name, or a numeric address that may be asked for as such."""
+        try:
+            return self.permits(host, port)
+        except ValueError:
+            return True
 
     def names(self, host: str, port: int) -> bool:
         """Say whether a host name itself is on the list."""
@@ -97,7 +104,7 @@ class Guard:
         """Open a socket for exactly one judged address; raise BlockedAddress. This is aiohttp's socket_factory."""
         family, kind, proto, _, target = info
         address, port = str(target[0]), int(target[1])
-        if not self.permits(address, port):
+        if not self.permits(address, port, by_name=True):  # which name, the resolver has judged
             raise BlockedAddress(f"{address} is not a public address; allow it in network.allow_private_hosts")
         return socket.socket(family=family, type=kind, proto=proto)
 
@@ -121,10 +128,11 @@ class GuardedResolver(AbstractResolver):
         )
         answers = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
         addresses = [str(answer[4][0]) for answer in answers]
-        if self._guard.names(host, port):
+        by_name = self._guard.names(host, port)
+        if by_name:
             self._guard.granted.update((address, port) for address in addresses)
         for address in addresses:
-            if not self._guard.permits(address, port):
+            if not self._guard.permits(address, port, by_name):
                 raise BlockedAddress(
                     f"{host} is at {address}, not a public address; allow it in network.allow_private_hosts"
                 )

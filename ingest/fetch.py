@@ -19,7 +19,7 @@ from ingest.decoding import BadEncoding as BadEncoding
 from ingest.decoding import TooLarge as TooLarge
 from ingest.decoding import decode_body as decode_body
 from ingest.settings import NetworkSettings
-from ingest.urls import hostname_of
+from ingest.urls import hostname_of, port_of
 
 CHUNK = 64 << 10
 MAX_HEADER_BYTES = 16 << 10  # of one header
@@ -115,6 +115,9 @@ class Fetcher:
         target = URL(url, encoded=True)
         if (target.raw_host or "") != hostname_of(url):
             return Failure(Reason.BAD_URL, "two URL parsers disagree about its host")
+        if not self._guard.permits_literal(hostname_of(url), port_of(url)):
+            detail = f"{hostname_of(url)} is not a public address; allow it in network.allow_private_hosts"
+            return Failure(Reason.BLOCKED_ADDRESS, detail)
         try:
             async with (
                 asyncio.timeout(self._settings.timeout) as limit,

@@ -183,6 +183,27 @@ def test_answers_that_change_between_two_requests_are_judged_each_time(monkeypat
             forbidden.accept()
 
 
+def test_what_an_allowed_name_opens_is_open_to_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve() as site:
+        site.page("/", "for friends")
+        both = {"friend.example": [["127.0.0.1"]], "rebind.example": [["127.0.0.1"]]}
+        monkeypatch.setattr(socket, "getaddrinfo", answers(both))
+
+        async def get_all() -> list[Outcome]:
+            async with Fetcher(NetworkSettings(allow_private_hosts=("friend.example",))) as fetcher:
+                hosts = ("friend.example", "rebind.example", "127.0.0.1", "friend.example")
+                urls = [f"http://{host}:{site.port}/" for host in hosts]
+                return [await fetcher.get(url, lambda response: True) for url in urls]
+
+        friend, stranger, literal, again = asyncio.run(get_all())
+        assert not isinstance(friend, Failure)
+        assert not isinstance(again, Failure)
+        assert isinstance(stranger, Failure)
+        assert isinstance(literal, Failure)
+        assert stranger.reason == literal.reason == BLOCKED
+        assert site.asked("/") == 2
+
+
 @pytest.fixture
 def site() -> Iterator[Site]:
     with serve() as site:

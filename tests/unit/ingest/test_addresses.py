@@ -82,5 +82,8 @@ def test_every_answer_of_a_name_is_judged(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_granted_name_does_not_open_its_address_on_other_ports() -> None:
     guard = Guard.of(("localhost:8000",))
     guard.granted.add(("127.0.0.1", 8000))
-    assert guard.permits("127.0.0.1", 8000)
-    assert not guard.permits("127.0.0.1", 8001)
+    assert guard.permits("127.0.0.1", 8000, by_name=True)
+    assert not guard.permits("127.0.0.1", 8001, by_name=True)
+    assert not guard.permits("127.0.0.1", 8000)
+    assert not guard.permits_literal("127.0.0.1", 8000)
+    assert guard.permits_literal("other.example", 8000)
