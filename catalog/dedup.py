@@ -65,11 +65,16 @@ class Alike:
 
 
 def decide(
-    new: Iterable[Version], others: Iterable[Version], known: Known, alike: Alike | None = None
+    new: Iterable[Version],
+    others: Iterable[Version],
+    known: Known,
+    alike: Alike | None = None,
+    withdrawn: Iterable[Version] = (),
 ) -> list[dict[str, Any]]:
     """Return decisions about `new` documents and the live `others` that share a URL or a text with them, or are alike.
 
-    Of one URL the version with the greatest (fetched_at, page_id) stays, the rest are `superseded`. Of equal texts
+    Of one URL the version with the greatest (fetched_at, page_id) stays, the rest are `superseded`; `withdrawn` are
+    pages without a document, whose owner has opted out: they supersede what came before them. Of equal texts
     the one kept so far stays, else the first fetched; the rest are `exact`. A text that is alike to kept ones but equal
     to none is `minhash` to the most similar. Where what was kept went away, for instance with its URL's older version,
     the documents that were dropped for it are considered again; a `kept` row takes the decisions about one back.
@@ -77,7 +82,8 @@ def decide(
     alike = alike or Alike()
     fresh = {version.record for version in new}
     versions = {version.record: version for version in [*others, *new]}
-    superseded = _superseded(versions.values(), known.superseded)
+    every = _superseded([*versions.values(), *withdrawn], known.superseded)
+    superseded = {record: kept for record, kept in every.items() if record in versions}
     gone = superseded.keys() | known.superseded
     decisions = [_decision(record, kept, "superseded", "url") for record, kept in superseded.items()]
     away = gone | known.lost
@@ -200,16 +206,17 @@ class Planner:
         ids = {batch.batch_id for batch in batches}
         new = self._view.read("documents", COLUMNS, ids)
         fresh = versions(new)
-        others = self._lookup("url", {item.url for item in fresh}, ids)
+        withdrawn = self._withdrawn(ids)
+        others = self._lookup("url", {item.url for item in [*fresh, *withdrawn]}, ids)
         others |= self._lookup("text_sha256", {item.text_sha256 for item in fresh}, ids)
         before = self._known(others)
-        superseded = _superseded([*fresh, *others.values()], before.superseded).keys()
+        superseded = _superseded([*fresh, *others.values(), *withdrawn], before.superseded).keys()
         lost = self._lost()
         again = self._dropped_for((superseded & others.keys()) | lost)
         others |= again
         alike, found = self._alike([item for item in [*fresh, *again.values()] if item.record not in superseded], ids)
         others |= {item.record: item for item in found if item.record[1] not in ids}
-        rows = decide(fresh, others.values(), self._known(others, lost), alike)
+        rows = decide(fresh, others.values(), self._known(others, lost), alike, withdrawn)
         table = pa.Table.from_pylist(
             [{**row, "decision_id": make_id(row["record_id"], row["record_batch"], row["kind"])} for row in rows],
             schema=schema.body("duplicates").append(pa.field("decision_id", pa.string())),
@@ -217,6 +224,20 @@ class Planner:
         counts = {item["values"]: item["counts"] for item in new["batch_id"].value_counts().to_pylist()}
         inputs = tuple(Input(batch, counts.get(batch.batch_id, 0)) for batch in batches)
         return Plan(inputs, table, "decision_id", part_rows=50_000, seq=self._view.seq)
+
+    def _withdrawn(self, ids: Collection[str]) -> list[Version]:
+        """Return the pages of these batches that bring no document because of a right that was reserved."""
+        rows = self._view.read("rejects", ["record_id", "url", "reason", "batch_id"], ids).to_pylist()
+        opted = [row for row in rows if row["reason"] == schema.Reason.NOAI]
+        pages = self._view.lookup("pages", "page_id", {row["record_id"] for row in opted})
+        times = {(row["page_id"], row["batch_id"]): row["fetched_at"] for row in pages.to_pylist()}
+        published = self._view.state.published
+        return [
+            Version((row["record_id"], row["batch_id"]), row["url"], "", times[row["record_id"], one.batch_id], "")
+            for row in opted
+            for one in published[row["batch_id"]].inputs
+            if (row["record_id"], one.batch_id) in times
+        ]
 
     def _lookup(self, column: str, values: Iterable[str], ids: Collection[str]) -> dict[Record, Version]:
         """Return documents that were decided about under this recipe."""
@@ -308,7 +329,7 @@ DEDUP = Stage(
     name="dedup",
     reads=("extract",),
     tables=("duplicates",),
-    result_version=2,
+    result_version=3,
     settings=_settings,
     run=run,
     joins=True,

@@ -12,6 +12,16 @@ from typing import Any
 import pytest
 from website import Answer, Crawler, Site, serve
 
+from catalog import run as running
+from catalog.dedup import discarded
+from catalog.home import Home
+from catalog.settings import Config
+
+PROSE = """The mill by the river was built in the year of the great flood, and its wheel has turned ever since. Farmers
+from the whole valley bring their grain in autumn, when the roads are dry and the water is high enough. The miller keeps
+a book in which every sack is noted, together with the weather and the price that was paid at the market. On some
+evenings children come to watch how the stones are lifted and cut anew, a work that takes two days and much care."""
+
 
 @pytest.fixture
 def site() -> Iterator[Site]:
@@ -192,3 +202,21 @@ def test_endless_variants_and_hosts_without_end_are_cut_off(site: Site, crawler:
     crawler.network["traps"] = {"max_variants": 5, "max_host_urls": 30}
     crawler.run(site.url)  # a higher limit lets in what it kept out
     assert len(crawler.pages()) == 31
+
+
+def test_what_was_taken_before_an_opt_out_is_set_aside(site: Site, crawler: Crawler) -> None:
+    html = f"<html><head><title>mill</title></head><body><article><h1>Mills</h1><p>{PROSE}</p></article></body></html>"
+    crawler.network["recrawl_after"] = 0
+    config = crawler.config(site.url)
+    config = Config(config.given | {"stages": ["crawl", "extract", "dedup"], "engine": "local"})
+    headers = {"Content-Type": "text/html; charset=utf-8"}
+    standing = []
+    for reserved in ({}, {"X-Robots-Tag": "noai"}, {}):
+        site.routes["/"] = Answer(html.encode(), headers=headers | reserved)
+        running.run(config)
+        with Home.open(config.catalog) as home:
+            view = home.view()
+            documents = view.read("documents", ["document_id", "batch_id"]).to_pylist()
+            away = discarded(view.read("duplicates"))
+        standing.append([row for row in documents if (row["document_id"], row["batch_id"]) not in away])
+    assert [len(rows) for rows in standing] == [1, 0, 1]  # taken, opted out, allowed again
