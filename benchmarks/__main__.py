@@ -24,6 +24,8 @@ BENCHMARKS: dict[str, tuple[str | None, tuple[str, ...]]] = {
     "annotate_relations": ("relations/dev.jsonl", ()),
     "annotate_speed": ("pages/ground-truth.json", ("--rounds", "3")),
     "minhash": ("README.md", ()),
+    "extraction": ("README.md", ()),
+    "anchors": ("README.md", ()),
     "images": ("site/index.html", ()),
     "crawl": (None, ()),
     "publish": (None, ()),
