@@ -2,6 +2,8 @@
 
 import json
 import logging
+import re
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ from catalog.stage import Stage, StageReport
 
 log = logging.getLogger("headrace")
 LAST_CONFIG = "config.json"
+SECRET = re.compile(r"secret|password|token|credential|access-key|account-key|sas|private", re.IGNORECASE)
+PASSWORD = re.compile(r"(://[^/:@]*):[^@/]*(?=@)")
 
 
 def open_home(config: Config) -> Home:
@@ -21,9 +25,17 @@ def open_home(config: Config) -> Home:
     given = dict(config.given)
     if config.catalog.warehouse:  # commands that take no configuration may run in another folder
         given["warehouse"] = home.warehouse
+    if config.catalog.catalog:
+        given["catalog"] = without_secrets(config.catalog.catalog)
     remembered = json.dumps(given, indent=1, sort_keys=True, ensure_ascii=False, default=str).encode()
     files.replace(str(home.root / LAST_CONFIG), remembered)
     return home
+
+
+def without_secrets(properties: Mapping[str, str]) -> dict[str, str]:
+    """Leave passwords, tokens and keys out of catalog properties, in URLs too: they are for the environment to hold."""
+    kept = {name: value for name, value in properties.items() if not SECRET.search(name)}
+    return {name: PASSWORD.sub(r"\1", value) for name, value in kept.items()}
 
 
 def last_config(root: Path) -> Config:

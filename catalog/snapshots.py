@@ -130,7 +130,7 @@ def back_to(state: State, seq: int) -> list[Row]:
     ]
     for stage in sorted({stage for stage, _ in state.activated}):
         wanted = _order(then, stage)
-        if _order(state, stage) != wanted:  # the one activated last wins, so they are activated in the same order again
+        if wanted and _order(state, stage)[-len(wanted) :] != wanted:  # the last wins, so their order has to come back
             rows += [Row(0, "activate", stage, time, settings_hash=recipe, at_seq=seq) for recipe in wanted]
     return rows
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -40,6 +41,8 @@ PLAN_ALL = 2000  # above this many ids one plan of everything is cheaper than ma
 KEEP_SNAPSHOTS = 3
 MOST_SNAPSHOTS = 10
 ATTEMPTS = 60
+URI = "PYICEBERG_CATALOG__HEADRACE__URI"
+CREDENTIALS = f"commands without a configuration take passwords from the environment, such as {URI}"
 OTHERS = ("locked", "already exists")  # what SQLite says when another process writes, or has just made the same tables
 ID_ONLY = pa.schema([("batch_id", pa.string())])
 PROPERTIES = {
@@ -70,6 +73,8 @@ class Store:
             "py-io-impl": "catalog.files.DurableFileIO",
             **properties,
         }
+        if URI in os.environ:  # pyiceberg lets properties win over the environment, but those hold no passwords
+            self._properties["uri"] = os.environ[URI]
         place = f"the catalog of {root}"
         try:
             self._catalog: Catalog = committing(lambda: _connected(self._properties), place)
@@ -86,11 +91,14 @@ class Store:
             committing(lambda: self._ensure(name, BATCHES if name == "batches" else TABLES[name]), f"table {name}")
             self._ensured.add(name)
         with sound(f"table {name}"):
-            try:
-                table = self._catalog.load_table((NAMESPACE, name))
-            except FileNotFoundError as error:  # other writers may have replaced the metadata meanwhile
-                self._check_place(name, str(error.filename))
-                table = self._catalog.load_table((NAMESPACE, name))
+            return self._load(name)
+
+    def _load(self, name: str) -> Table:
+        try:
+            table = self._catalog.load_table((NAMESPACE, name))
+        except FileNotFoundError as error:  # another writer may have replaced the metadata meanwhile
+            self._check_place(name, str(error.filename))
+            table = self._catalog.load_table((NAMESPACE, name))
         self._check_place(name, table.metadata_location)
         return table
 
@@ -128,7 +136,7 @@ class Store:
     def _ensure(self, name: str, schema: pa.Schema) -> None:
         """Create a table, or add the columns that an older headrace did not write."""
         try:
-            table = self._catalog.load_table((NAMESPACE, name))
+            table = self._load(name)
         except NoSuchTableError:
             with contextlib.suppress(NamespaceAlreadyExistsError, IntegrityError):
                 self._catalog.create_namespace(NAMESPACE)
@@ -209,6 +217,18 @@ class Store:
 
         return committing(attempt, f"table {name}")
 
+    def expire_now(self, name: str) -> None:
+        """Forget every snapshot of a table but the present one."""
+
+        def attempt() -> None:
+            table = self.load(name)
+            present = {ref.snapshot_id for ref in table.metadata.refs.values()}
+            old = [one.snapshot_id for one in table.snapshots() if one.snapshot_id not in present]
+            if old:
+                table.maintenance.expire_snapshots().by_ids(old).commit()
+
+        committing(attempt, f"table {name}")
+
     def reached(self, name: str) -> set[str]:
         """Return every file that a table's metadata reaches, from any snapshot that it still has."""
         table = self.load(name)
@@ -288,8 +308,8 @@ def sound(what: str) -> Iterator[None]:
         if "decode" in str(error.orig):
             raise Corrupt(f"{what}: the catalog's database is damaged: {error.orig}; run headrace doctor") from error
         raise InputError(
-            f"{what}: the catalog's database cannot be used: {error.orig}; make room, check that it may be written "
-            "and that its server is up"
+            f"{what}: the catalog's database cannot be used: {error.orig}; make room, check that it may be written and "
+            f"that its server is up; {CREDENTIALS}"
         ) from error
     except DatabaseError as error:
         if isinstance(error, IntegrityError):

@@ -24,3 +24,26 @@ def test_a_relative_warehouse_is_found_from_any_folder(tmp_path: Path, monkeypat
 def test_a_warehouse_that_nobody_set_moves_with_its_home(tmp_path: Path) -> None:
     run.open_home(Config({"root": str(tmp_path / "home")})).close()
     assert run.last_config(tmp_path / "home").catalog.warehouse is None
+
+
+def test_credentials_are_not_written_into_the_home_and_come_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = f"sqlite:///{tmp_path}/elsewhere.db"
+    given = {
+        "uri": database,
+        "s3.secret-access-key": "hush",
+        "s3.access-key-id": "AKIA",
+        "token": "hush",
+        "proxy": "http://me:hush@proxy.example:80/",
+        "s3.endpoint": "http://minio:9000",
+    }
+    run.open_home(Config({"root": str(tmp_path / "home"), "catalog": given})).close()
+    written = "".join(path.read_text() for path in (tmp_path / "home").glob("*.json"))
+    assert "hush" not in written
+    assert "AKIA" not in written
+    kept = run.last_config(tmp_path / "home").catalog.catalog
+    assert kept == {"uri": database, "proxy": "http://me@proxy.example:80/", "s3.endpoint": "http://minio:9000"}
+    monkeypatch.setenv("PYICEBERG_CATALOG__HEADRACE__URI", f"sqlite:///{tmp_path}/secret.db")
+    Home.open(run.last_config(tmp_path / "home").catalog).close()
+    assert (tmp_path / "secret.db").is_file(), "the environment's URI, with its password, is the one that counts"
