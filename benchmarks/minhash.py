@@ -8,7 +8,6 @@ CPU seconds of datatrove are not known: its workers are not its children.
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks import neardup, peers
+from benchmarks.minhash_peers import peak_mib
 from benchmarks.neardup import Document, Labelled
 
 PEERS = (
@@ -152,7 +152,7 @@ def measure(system: str, source: Path) -> dict[str, Any]:
         "headrace, core": lambda: core(documents),
         "headrace, add 1000": lambda: add(int(documents[0].text), Path(rows[0]["data"])),
     }
-    return {**systems[system](), "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}
+    return {**systems[system](), "peak_mib": peak_mib()}
 
 
 @contextmanager
@@ -223,7 +223,7 @@ def add(size: int, data: Path) -> dict[str, Any]:
             texts = [*copied[:300], *corpus]
             put(home, config, [Document(f"n{k}", text) for k, text in enumerate(texts)], size)
         with opened(Path(folder)) as (home, config):
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+            before = peak_mib()
             with clock(result):
                 pairs = dedup(home, config)
         found = len({one for one, _ in pairs if one.startswith("n")})

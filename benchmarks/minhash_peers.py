@@ -114,15 +114,20 @@ SYSTEMS = {
 
 def main(system, source, output):
     documents = [json.loads(line) for line in Path(source).read_text().splitlines()]
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_mib()
     started, cpu = time.perf_counter(), cpu_seconds()
     find, *arguments = SYSTEMS[system]
     pairs = find(documents, *arguments)
     result = {"seconds": time.perf_counter() - started, "cpu_seconds": cpu_seconds() - cpu, "pairs": pairs}
     if find is datatrove:
         result["cpu_seconds"] = None  # its workers are not this process's children
-    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    Path(output).write_text(json.dumps({**result, "peak_mib": peak // 1024, "loaded_mib": before // 1024}))
+    Path(output).write_text(json.dumps({**result, "peak_mib": peak_mib(), "loaded_mib": before}))
+
+
+def peak_mib():
+    """Return the peak of this process since it began; getrusage would count what its parent held at the fork."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) // 1024
 
 
 def cpu_seconds():
