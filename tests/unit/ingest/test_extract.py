@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import pyarrow as pa
+import pytest
 
 from catalog.errors import Corrupt
 from catalog.ids import page_id
@@ -127,3 +128,22 @@ def test_a_page_over_its_time_is_a_reject_and_the_batch_goes_on() -> None:
     assert tables["rejects"].to_pylist()[0]["reason"] == "extractor_failed"
     assert tables["rejects"].to_pylist()[0]["detail"] == "no result after 1e-06 seconds"
     assert tables["media"].num_rows == 1
+
+
+ATTRIBUTES = b"<p " + b" ".join(b"a%d=1" % number for number in range(600_000)) + b">never read</p>"
+BREAKS = b"<p>" + b"word<br>" * 190_000
+
+
+@pytest.mark.parametrize(
+    ("hostile", "limits"),
+    [(ATTRIBUTES, {"max_seconds": 4}), (BREAKS, {"max_memory": 510_000_000})],
+    ids=["hangs", "eats memory"],
+)
+def test_a_page_that_does_not_end_costs_none_of_its_neighbours(hostile: bytes, limits: dict[str, int]) -> None:
+    deep = ARTICLE + b"<div>" * 100_000
+    neighbours = [ARTICLE.replace(b"hills", b"hills %d" % number) for number in range(2)]
+    payloads = (neighbours[0], b"<!doctype html>" + hostile, deep, neighbours[1])
+    table, read = pages(*({"payload": payload} for payload in payloads))
+    tables = extract_batch(table, read, guarded_parser(CleaningRules(), ExtractSettings(**limits)))
+    assert [(row["url"][-1], row["reason"]) for row in tables["rejects"].to_pylist()] == [("1", "extractor_failed")]
+    assert [row["url"][-1] for row in tables["documents"].to_pylist()] == ["0", "2", "3"]

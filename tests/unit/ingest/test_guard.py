@@ -1,6 +1,8 @@
 """The guard: a call that hangs, dies or eats memory is given up; the next one works."""
 
 import os
+import signal
+import threading
 import time
 from collections.abc import Iterator
 
@@ -60,3 +62,16 @@ def test_a_lost_call_is_given_up_and_the_next_one_works(
         guarded(how)
     assert time.monotonic() - started < 10
     assert guarded("work") != before
+
+
+def test_a_child_that_the_system_kills_in_the_midst_of_a_call_costs_that_call(
+    guarded: Guarded[[str], object],
+) -> None:
+    victim = guarded("work")
+    assert isinstance(victim, int)
+    killer = threading.Timer(0.3, os.kill, (victim, signal.SIGKILL))
+    killer.start()
+    with pytest.raises(Stopped, match="process died"):
+        guarded("hang")
+    killer.join()
+    assert guarded("work") != victim
