@@ -18,8 +18,8 @@ from ingest.settings import IngestSettings
 VISIT = "SELECT url, state, outcome, detail, target, fetched_at, referrer FROM urls WHERE url = ?"
 FRESHNESS = """
     SELECT source, count(*) AS urls, sum(state IN ('queued', 'leased')) AS waiting, sum(state = 'held') AS held,
-           sum(state = 'dead') AS dead, sum(state != 'held' AND outcome = 'ok') AS stored,
-           sum(state = 'done' AND outcome = 'ok' AND fetched_at > due.before) AS fresh,
+           sum(state = 'dead') AS dead, sum(outcome = 'ok' AND kind IN ('page', 'media')) AS stored,
+           sum(state = 'done' AND outcome = 'ok' AND kind IN ('page', 'media') AND fetched_at > due.before) AS fresh,
            max(CASE WHEN outcome = 'ok' THEN fetched_at END) AS last_success
     FROM urls LEFT JOIN due USING (level) GROUP BY source"""
 NUMBERS = ("urls", "waiting", "held", "dead", "stored", "fresh")

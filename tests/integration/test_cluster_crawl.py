@@ -1,5 +1,7 @@
 """Several crawl processes on local Ray: the same pages as one, each once, with the same manners; and back to one."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -26,19 +28,22 @@ def crawl(crawler: Crawler, feed: str, engine: str) -> StageReport:
 @pytest.mark.ray
 def test_two_processes_bring_what_one_brings(tmp_path: Path, ray_session: None) -> None:
     single, cluster = Crawler(tmp_path / "single", NETWORK), Crawler(tmp_path / "cluster", NETWORK)
-    with serve_farm(8, 12) as farm:
+    with serve_farm(16, 6) as farm:
         feed = f"http://127.0.0.1:{farm.port}/feed.xml"  # the one entry: who fetches it passes the others' hosts on
         report = crawl(cluster, feed, "ray")
         log = farm.log()
         check_manners(farm, log)
-        assert len(log) == len({(one.host, one.path) for one in log}) == 8 * (12 + 1) + 1
+        assert len(log) == len({(one.host, one.path) for one in log}) == 16 * (6 + 1) + 1
         crawl(single, feed, "local")
         found = {url: row["payload_sha256"] for url, row in cluster.pages().items()}
         assert found == {url: row["payload_sha256"] for url, row in single.pages().items()}
-        assert report.num_processed == len(found) == 8 * 12
+        assert report.num_processed == len(found) == 16 * 6
         assert cluster.rejects() == single.rejects()
         assert [path.name for path in frontier_files(cluster.root)] == ["0.db", "1.db"]
-        assert {part_of(f"{host}:{farm.port}", 2) for host in farm.hosts} == {0, 1}
+        for index, path in enumerate(frontier_files(cluster.root)):  # each did its part, and no other's
+            with closing(sqlite3.connect(path)) as frontier:
+                done = {host for (host,) in frontier.execute("SELECT host FROM urls WHERE outcome = 'ok'")}
+            assert done == {f"{one}:{farm.port}" for one in farm.hosts if part_of(f"{one}:{farm.port}", 2) == index}
 
         assert crawl(cluster, feed, "local").batches == 0  # one process knows all that two have learned
         assert [path.name for path in frontier_files(cluster.root)] == ["frontier.db"]

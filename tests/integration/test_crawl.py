@@ -32,9 +32,9 @@ def moments(count: int) -> list[str]:
     """Failpoints of the crawl's commit chain, each in turn, then random passings of the early ones and any moment."""
     rng = random.Random(20260101)
     names = ["record", "seal", "sealed", "applied", "stored", "table"]
-    names += ["record", "time", "record", "seal", "record"] * (1 + count // 5)
+    names += ["record", "record", "time", "record", "record"] * (1 + count // 5)
     return [
-        f"time {rng.uniform(0.2, 1.0):.3f}" if name == "time" else f"{name}:{rng.randint(1, LIMITS.get(name, 2))}"
+        f"time {rng.uniform(0.2, 0.8):.3f}" if name == "time" else f"{name}:{rng.randint(1, LIMITS.get(name, 2))}"
         for name in names[:count]
     ]
 
@@ -62,7 +62,8 @@ def test_a_crawl_killed_again_and_again_stores_every_page_exactly_once(tmp_path:
         build(site)
         source = f"{site.url}/1"
         died = sum(one_life(root, source, moment) for moment in moments(KILLS))
-        assert died >= KILLS * 4 // 5
+        assert died >= min(KILLS, 3)
+        assert died == KILLS or PAGES < 2000, "the long form's site is large enough for every kill"
         assert drivers.run(crawl_once, root, source) == 0
         crawler = Crawler(root)
         pages = crawler.pages()  # fails where a page was stored twice
