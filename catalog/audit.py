@@ -187,7 +187,7 @@ def key_index(home: Home, view: View, damaged: set[str]) -> Finding:
             for table, urls in held.items():
                 aside.refresh(table, urls)
             aside.close()
-            wrong = _different(path, Path(folder) / "keys.db")
+            wrong = [*home.index.damaged_files(), *_different(path, Path(folder) / "keys.db")]
     except Corrupt as error:
         return Finding("key index", False, str(error).removesuffix("; run headrace doctor --repair"))
     except sqlite3.DatabaseError as error:
