@@ -274,6 +274,9 @@ class _Walker:
             url = picture_url(picture, self.base)
         if url is None or (kind == "image" and (is_icon(element) or is_ornament(url))):
             return
+        self._note(element, kind, url)
+
+    def _note(self, element: Element, kind: str, url: str) -> None:
         alt = " ".join((element.get("alt") or element.get("title") or element.get("aria-label") or "").split())
         figure = self.figures[-1] if self.figures else None
         reference = Reference(
@@ -298,6 +301,8 @@ class _Walker:
                 self._refer(image, "image")
         elif tag in OPAQUE:
             self._refer(element, tag)
+            if poster := absolute(element.get("poster") or "", self.base):
+                self._note(element, "image", poster)
 
 
 def _is_chrome(element: Element, tag: str, name: str, articles: int) -> bool:

@@ -29,7 +29,9 @@ class Metadata:
     date: str | None = None  # ISO 8601 day
     language: str | None = None  # the primary subtag of <html lang>, e.g. zh
     licence: str | None = None
-    media: list[tuple[str, str]] = field(default_factory=list)  # kind and canonical URL of og: pictures and sounds
+    media: list[tuple[str, str]] = field(
+        default_factory=list
+    )  # kind and canonical URL of the og: and JSON-LD pictures and sounds
 
     def over(self, other: "Metadata") -> "Metadata":
         """Return these declarations, with another's where these are silent."""
@@ -55,6 +57,7 @@ def read_metadata(tree: Element, url: str) -> Metadata:
     named = _meta(tree)
     article = next(_articles(tree), {})
     media = [("image", value) for name in PICTURES if (value := absolute(named.get(name, ""), url))]
+    media += [("image", value) for name in _pictures(article.get("image")) if (value := absolute(name, url))]
     media += [("audio", value) for name in SOUNDS if (value := absolute(named.get(name, ""), url))]
     return Metadata(
         title=_text(article.get("headline")) or _first(named, TITLES) or _title(tree),
@@ -100,6 +103,14 @@ def _text(value: Any) -> str | None:
     if isinstance(value, dict):
         value = value.get("name") or value.get("@value") or value.get("url")
     return " ".join(value.split()) or None if isinstance(value, str) else None
+
+
+def _pictures(value: Any) -> list[str]:
+    """Return the URLs of a JSON-LD image: one, an ImageObject, or a list of either."""
+    found = [
+        item.get("url") if isinstance(item, dict) else item for item in (value if isinstance(value, list) else [value])
+    ]
+    return [item for item in found if isinstance(item, str)]
 
 
 def _names(value: Any) -> str | None:

@@ -70,3 +70,10 @@ def test_front_matter_is_metadata() -> None:
     assert [block.text for block in content.kept] == ["Rivers", "They flow."]
     silent = read_content(b"---\n- a\n---\n# Rivers\n", "markdown", "u", None, CleaningRules(), ExtractSettings())
     assert silent.metadata.title == "Rivers"
+
+
+def test_a_film_s_poster_is_a_picture_at_its_place_and_json_ld_names_a_cover() -> None:
+    film = '<video poster="still.jpg"><source src="film.mp4"></video>'
+    assert images(f"<div>{TEXT}{film}{TEXT}</div>") == ["a/film.mp4", "a/still.jpg"]
+    said = '{"@type": "NewsArticle", "image": [{"@type": "ImageObject", "url": "/cover.jpg"}]}'
+    assert images(f"<div>{TEXT}</div>", f'<script type="application/ld+json">{said}</script>') == ["cover.jpg"]
