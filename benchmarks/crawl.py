@@ -1,10 +1,10 @@
 """Crawl loopback sites with headrace and with Scrapy: the same pages, politeness off, WARC written on both sides.
 
-`python -m benchmarks.crawl [--pages N] [--rounds N] [--json]`. A server in a process of its own answers for HOSTS loopback
-addresses with pages made before the clock starts. Each crawler runs in a process of its own, in turns, and is timed from its first
-request to its last page on disk, imports left out; headrace also parses robots.txt, keeps its frontier on disk and
-publishes its batches. `ratio` is headrace's pages per second over Scrapy's. A crawl of a tenth of the pages shows whether
-memory grows with the input.
+`python -m benchmarks.crawl [--pages N] [--rounds N] [--json]`. A server in a process of its own answers for HOSTS
+loopback addresses with pages made before the clock starts. Each crawler runs in a process of its own, in turns, and is
+timed from its first request to its last page on disk, imports left out; headrace also keeps its frontier on disk and
+publishes its batches. `ratio` is headrace's pages per second over Scrapy's. A crawl of a tenth of the pages shows
+whether memory grows with the input.
 """
 
 import argparse
@@ -15,7 +15,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,8 @@ def make_pages(pages: int) -> dict[str, bytes]:
         words = rng.choices(vocabulary, k=WORDS)
         paragraphs = "".join(f"<p>{' '.join(words[at : at + 60])}.</p>\n" for at in range(0, WORDS, 60))
         anchors = "".join(f'<li><a href="/{target}.html">page {target}</a></li>\n' for target in targets)
-        html = f"<!doctype html><html><head><title>page {number}</title></head><body>{paragraphs}<ul>{anchors}</ul></body></html>"
+        head = f"<!doctype html><html><head><title>page {number}</title></head>"
+        html = f"{head}<body>{paragraphs}<ul>{anchors}</ul></body></html>"
         made[f"/{number}.html"] = html.encode()
     return made
 
@@ -103,22 +105,19 @@ def compare(pages: int, rounds: int) -> dict[str, Any]:
     return result
 
 
-class _server:  # noqa: N801 — used as a context manager only
-    def __init__(self, pages: int) -> None:
-        self._pages = pages
-
-    def __enter__(self) -> list[str]:
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        self._process = context.Process(target=serve, args=(self._pages, theirs), daemon=True)
-        self._process.start()
-        theirs.close()  # so that a server which fails to start ends our waiting
-        seeds: list[str] = ours.recv()
-        return seeds
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.join()
+@contextmanager
+def _server(pages: int) -> Iterator[list[str]]:
+    """Serve the sites in a process of its own and give their seeds."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=serve, args=(pages, theirs), daemon=True)
+    process.start()
+    theirs.close()  # so that a server which fails to start ends our waiting
+    try:
+        yield ours.recv()
+    finally:
+        process.terminate()
+        process.join()
 
 
 def _crawl(command: Sequence[str], seeds: Sequence[str], wanted: int) -> dict[str, float]:

@@ -7,9 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import ingest.crawl
-import ingest.frontier
-import ingest.recorder
+import ingest.crawl_run  # noqa: F401 — imports are no part of the crawl
 from catalog.home import Home
 from catalog.settings import Config
 from ingest.crawl_job import run_crawl

@@ -283,7 +283,7 @@ class Remote:
         self._stall_seconds = stall_seconds
 
     def call(self, method: str, *args: object) -> Callable[[], Any]:
-        """Call a method; the function returned waits for its result, or raises its error, WorkerLost or StageStalled."""
+        """Call a method; what is returned waits for its result, or raises its error, WorkerLost or StageStalled."""
         import ray
 
         reference: Any = self._actor.call.remote(method, args)

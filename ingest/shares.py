@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 
 class Shares:
-    """Counts visits by source. A source whose part of the budget is used waits until the others leave some of theirs."""
+    """Counts visits by source. A source whose part of the budget is used waits until others leave some of theirs."""
 
     def __init__(self, shares: Mapping[str, float], slots: int, budget: int | None = None) -> None:
         self._shares = dict(shares)
@@ -20,7 +20,7 @@ class Shares:
 
     @asynccontextmanager
     async def slot(self, source: str) -> AsyncIterator[None]:
-        """Hold one of the slots; where they are short, the source with the fewest requests for its share comes first."""
+        """Hold one of the slots; where they are short, the source furthest behind its share comes first."""
         if self._free > 0:
             self._free -= 1
         else:

@@ -1,4 +1,4 @@
-"""Spider traps: URLs that look like members of an endless family, told from the URL alone or from how many are known."""
+"""Spider traps: URLs of families without end, told from the URL alone or from how many of them are known."""
 
 import re
 from collections import Counter
