@@ -31,7 +31,7 @@ from catalog.shards import PartKey, write_part
 from catalog.stage import Stage, StageReport
 
 TABLES = ("annotations", "documents", "media", "pages", "text_features")
-KEPT = 10
+KEPT = 20
 STAGE = Stage("crawl", (), TABLES, 1, lambda _: {}, lambda *_: StageReport("crawl"))
 
 
@@ -97,13 +97,13 @@ def make_tables(number: int, rows: int) -> dict[str, pa.Table]:
 
 
 def serve(make: Callable[[], Any], pipe: Connection) -> None:
-    """Do one side's work as it is asked for: (prepare or commit, argument) → (seconds, result, peak MiB)."""
+    """Do one side's work as it is asked for: (prepare or commit, argument) → (seconds, CPU seconds, result, MiB)."""
     side = make()
     while (asked := pipe.recv()) is not None:
-        started = time.perf_counter()
+        started, worked = time.perf_counter(), time.process_time()
         result = getattr(side, asked[0])(asked[1])
-        seconds = time.perf_counter() - started
-        pipe.send((seconds, result, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+        seconds, cpu = time.perf_counter() - started, time.process_time() - worked
+        pipe.send((seconds, cpu, result, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
 
 
 def measure(folder: Path, rounds: int, rows: int) -> dict[str, Any]:
@@ -117,15 +117,17 @@ def measure(folder: Path, rounds: int, rows: int) -> dict[str, Any]:
         processes.append(context.Process(target=serve, args=(make, theirs)))
         processes[-1].start()
     seconds: dict[str, list[float]] = {name: [] for name in (*sides, "write_shards")}
+    cpu: dict[str, list[float]] = {name: [] for name in sides}
     peak = {}
     for number in range(KEPT + rounds):
-        spent, shards, _ = _ask(pipes["ours"], "prepare", number)
+        spent, _, shards, _ = _ask(pipes["ours"], "prepare", number)
         seconds["write_shards"].append(spent)
         for name in sides:
             if name != "ours":
                 _ask(pipes[name], "prepare", shards)
-            spent, _, peak[name] = _ask(pipes[name], "commit", number if name == "ours" else shards)
+            spent, worked, _, peak[name] = _ask(pipes[name], "commit", number if name == "ours" else shards)
             seconds[name].append(spent)
+            cpu[name].append(worked)
     for pipe, process in zip(pipes.values(), processes, strict=True):
         pipe.send(None)
         process.join()
@@ -134,6 +136,7 @@ def measure(folder: Path, rounds: int, rows: int) -> dict[str, Any]:
         "tables": len(TABLES), "rows_per_table": rows, "snapshots_kept": KEPT, "rounds": rounds,
         "mean_seconds": mean,
         "median_seconds": {name: statistics.median(found[KEPT:]) for name, found in seconds.items()},
+        "mean_cpu_seconds": {name: statistics.mean(found[KEPT:]) for name, found in cpu.items()},
         "ratio": mean["ours"] / mean["bare"],
         "ratio_to_unchecked": mean["ours"] / mean["bare_unchecked"],
         "peak_mib": peak,
@@ -161,7 +164,8 @@ def _table(found: dict[str, Any]) -> str:
     lines = [f"{found['tables']} tables of {found['rows_per_table']} rows, {found['rounds']} batches, seconds a batch"]
     for name, seconds in found["mean_seconds"].items():
         peak = found["peak_mib"].get(name)
-        lines.append(f"{name:15s} {seconds:7.3f}" + (f"   peak {peak:.0f} MiB" if peak else ""))
+        worked = found["mean_cpu_seconds"].get(name)
+        lines.append(f"{name:15s} {seconds:7.3f}" + (f"   CPU {worked:.3f}   peak {peak:.0f} MiB" if peak else ""))
     lines.append(f"ratio to bare {found['ratio']:.2f}, to bare without its check {found['ratio_to_unchecked']:.2f}")
     return "\n".join(lines)
 

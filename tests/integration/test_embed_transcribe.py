@@ -3,18 +3,23 @@
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from catalog import pipeline
-from catalog.home import Home, View
+from catalog import pipeline, snapshots
+from catalog.home import Home, Plan, View
+from catalog.models import resolve
 from catalog.settings import Config
 from catalog.stage import StageReport
 from ingest.job import CRAWL, EXTRACT
-from multimodal.job import EMBED, TRANSCRIBE, embed_settings
+from multimodal.job import EMBED, EMBED_DEFAULT, TRANSCRIBE, embed_settings
+from multimodal.plans import Planner
+from multimodal.settings import MultimodalSettings
+from multimodal.workers import Embedder
 
 SITE = Path(__file__).parents[2] / "examples" / "site"
 PAGE = "<!doctype html><html><head><title>{0}</title></head><body><p>{1}</p><img src='{2}'></body></html>"
@@ -101,6 +106,37 @@ def test_a_picture_seen_before_is_reused_until_the_settings_change(chain: Chain)
     assert (changed.batches, changed.outputs["image_features"]) == (2, 2)
     assert {row["tags"][0]["label"] for row in rows(chain.view(), "image_features")} == {"frog", "panda"}
     assert chain.run()["embed"].batches == 0  # the first settings' rows are still there
+
+
+def test_a_picture_whose_features_a_rollback_took_back_is_not_left_without_any(chain: Chain) -> None:
+    """One driver counts a picture as reused; before it commits, a rollback takes back the batch that embedded it."""
+    config = chain.config()
+    home = Home.open(config.catalog)
+    for name, picture, text in (("first", "frog.png", TEXT), ("second", "panda.png", TEXT + " Pandas do not.")):
+        chain.add(name, picture, text)
+        CRAWL.run(home, config)
+        EXTRACT.run(home, config)
+        shutil.copy(SITE / "img" / "frog.png", chain.folder / "same-frog.png")
+    one, two = home.todo(EMBED, config)
+    seq = home.view().seq
+    embedded = publish_embed(home, config, Planner(home.view(), EMBED, config).embed(one))
+    assert embedded.outputs["image_features"] == 1
+    late = Planner(home.view(), EMBED, config).embed(two)
+    assert late.inputs[0].num_reused == 1
+    snapshots.rollback(home, str(seq), False)
+    assert publish_embed(home, config, late).batches == 0
+    report = EMBED.run(home, config)
+    assert (report.num_reused, report.outputs["image_features"]) == (0, 2), "frog and panda"
+    wanted = set(home.view().read("media", batches=[two.batch_id])["media_id"].to_pylist())
+    assert wanted == {row["media_id"] for row in rows(home.view(), "image_features")}
+
+
+def publish_embed(home: Home, config: Config, plan: Plan) -> StageReport:
+    """Work on one plan as the stage does."""
+    weights = tuple(resolve(task, getattr(config.catalog.models, task)) for task in ("clip", "text"))
+    settings = config.section(MultimodalSettings).embed
+    worker = partial(Embedder, settings, weights, home.warehouse, EMBED_DEFAULT)
+    return home.publish(EMBED, config, [plan], worker, EMBED_DEFAULT)
 
 
 def test_without_weights_every_row_is_a_no_model_reject_and_installing_them_redoes_it(
