@@ -105,6 +105,11 @@ class BandIndex:
         self._starts: Numbers = np.zeros(1, np.int64)
 
     @property
+    def folder(self) -> Path:
+        """Where the index lies."""
+        return self._folder
+
+    @property
     def batches(self) -> frozenset[str]:
         """The batches whose documents are held."""
         return frozenset(batch for segment in self._segments for batch in segment.entry.batches)
@@ -201,7 +206,7 @@ class BandIndex:
         """Write a batch's documents as a segment, in one with the small ones before it."""
         keys = band_keys(_lists(rows, "text"), self._recipe).T.astype(np.uint64)
         added = np.sort(keys << SHIFT | np.arange(rows.num_rows, dtype=np.uint64), axis=1)
-        keep, num_rows, num_tokens = len(self._segments), rows.num_rows, count_tokens(rows)
+        keep, num_rows, num_tokens = len(self._segments), rows.num_rows, _num_tokens(rows)
         while keep and self._segments[keep - 1].entry.num_rows <= 2 * num_rows:
             num_rows += self._segments[keep - 1].entry.num_rows
             num_tokens += self._segments[keep - 1].entry.num_tokens
@@ -234,7 +239,7 @@ class BandIndex:
         data = (written.getvalue(), sink.getvalue().to_pybytes())
         first, second = (hashlib.sha256(item).hexdigest() for item in data)
         name = make_id("segment", *batches, first, second)
-        entry = Entry(name, tuple(batches), rows.num_rows, count_tokens(rows), (first, second))
+        entry = Entry(name, tuple(batches), rows.num_rows, _num_tokens(rows), (first, second))
         for path, item in zip(paths(self._folder, entry), data, strict=True):
             files.write_new(str(path), item)
         return Segment(self._folder, entry)
@@ -308,5 +313,5 @@ def _array(texts: Sequence[Codes]) -> pa.ListArray:
     return pa.ListArray.from_arrays(offsets, np.concatenate([np.empty(0, np.uint32), *texts]))
 
 
-def count_tokens(rows: pa.Table) -> int:
+def _num_tokens(rows: pa.Table) -> int:
     return sum(len(chunk.values) for name in ("text", "title") for chunk in rows[name].chunks)

@@ -1,5 +1,7 @@
 """`headrace snapshots`: look at earlier states of a home, compare them, go back to one."""
 
+import getpass
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -66,6 +68,45 @@ def roll_back(
     from catalog import snapshots
 
     show(snapshots.rollback(home, to, dry_run), as_json, snapshots.render_rollback)
+
+
+@app.command(rich_help_panel="Care")
+def purge(  # noqa: PLR0913 — one parameter an option
+    url: Annotated[str | None, typer.Option(help="Every version of this URL.")] = None,
+    host: Annotated[str | None, typer.Option(help="Everything of this host and of those below it.")] = None,
+    sha256: Annotated[
+        str | None, typer.Option("--hash", help="Everything with this payload or text.")
+    ] = None,
+    record: Annotated[str | None, typer.Option("--id", help="One page, document, medium or example.")] = None,
+    cluster: Annotated[str | None, typer.Option(help="A record by its id, and all its duplicates.")] = None,
+    reason: Annotated[str, typer.Option(help="Why; it is kept.")] = "",
+    who: Annotated[str | None, typer.Option(help="Who orders it; default: the user of this machine.")] = None,
+    forget_set: Annotated[
+        Path | None, typer.Option(help="Write the examples that go to this JSONL file, for unlearning.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and change nothing.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Finish takedowns that were killed.")] = False,
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """Take something down for good: rows, archives, indexes, frontier; it cannot come back. Prints a receipt."""
+    options = {"url": url, "host": host, "hash": sha256, "id": record, "cluster": cluster}
+    given = [(kind, value) for kind, value in options.items() if value]
+    if len(given) != (0 if resume else 1):
+        raise typer.BadParameter("give one of --url, --host, --hash, --id and --cluster, or --resume alone")
+    if not (dry_run or resume or reason.strip()):
+        raise typer.BadParameter("say why with --reason; the tombstone keeps it")
+    home, config = existing(root)
+    from catalog import purge as purging
+
+    if resume:
+        told = purging.resume(home, config)
+    elif dry_run:
+        told = purging.preview(home, given[0][0], given[0][1])  # type: ignore[arg-type]
+    else:
+        order = purging.Order(given[0][0], given[0][1], reason.strip(), who or getpass.getuser())  # type: ignore[arg-type]
+        told = purging.purge(home, config, order, forget_set)
+    show(told, as_json, purging.render)
 
 
 @app.command(rich_help_panel="Care")

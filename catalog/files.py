@@ -144,6 +144,27 @@ def recorded_digest(path: Path) -> str | None:
     return found[1] if found and found[2] == path.name else None
 
 
+def note_digest(url: str) -> None:
+    """Note the SHA-256 of a file that was changed in place, beside it."""
+    fs, path = open_fs(url)
+    with fs.open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    note = f"{digest}  {url.rpartition('/')[2]}\n".encode()
+    if is_local(url):
+        replace(url + DIGEST, note)
+    else:
+        fs.pipe_file(path + DIGEST, note)
+
+
+def noted_digest(url: str) -> str | None:
+    """Return the SHA-256 that `note_digest` noted of a file; None if there is no note."""
+    if is_local(url):
+        return recorded_digest(local_path(url))
+    fs, path = open_fs(url)
+    found = RECORDED.fullmatch(fs.cat_file(path + DIGEST).decode()) if fs.exists(path + DIGEST) else None
+    return found[1] if found else None
+
+
 def read_metadata(path: Path) -> bytes:
     """Read a small file that pyiceberg wrote; raise Corrupt unless it still has the SHA-256 noted then."""
     data = path.read_bytes()

@@ -50,7 +50,7 @@ class Media:
         """Return each example's media in the order of their segments, each once: (kind, id, suffix, bytes)."""
         wanted = [list(_referred(row)) for row in records]
         known = self._rows({media for found in wanted for _, media in found})
-        read = []
+        read: list[list[tuple[str, str, str, bytes]]] = []
         for row, found in zip(records, wanted, strict=True):
             read.append([])
             for kind, media in found:

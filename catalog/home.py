@@ -100,6 +100,7 @@ class Home:
         _refuse_lost_catalog(self.root, settings)
         self.store = Store(self.root, self.warehouse, settings.catalog)
         self.ledger = Ledger(self.store)
+        self.seen = 0  # the ledger's last seq when a view of it was taken: what is planned knows nothing later
 
     @classmethod
     def open(cls, settings: CatalogSettings) -> "Home":
@@ -126,6 +127,7 @@ class Home:
     def view(self, at: int | None = None) -> View:
         """Pin what is live now, or what was live when the ledger's last row was `at`."""
         state = self.ledger.refresh()
+        self.seen = max(self.seen, state.last_seq) if at is None else self.seen
         return View(self.store, state if at is None else state.at(at), lambda: self.index)
 
     def activate(self, stage: Stage, config: Config) -> None:

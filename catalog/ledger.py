@@ -1,11 +1,12 @@
 """The ledger: a batch exists when its row stands here; everything else is derived by subtraction."""
 
-from collections import defaultdict
+import json
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
@@ -17,6 +18,9 @@ ORIGIN = "origin"  # the recipe of origin batches, which no setting invalidates
 COMPACT_FILES = 200  # rewrite the ledger's one-row files into one when there are more
 LINK = b"headrace.ledger"  # a file's Parquet metadata: the name of the file that holds the row before its first
 LASTING = frozenset({"tombstones", "reviews", "feedback"})  # tables whose rows no rollback takes back
+
+
+Removed: TypeAlias = Mapping[str, Mapping[tuple[str, str], int]]
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,9 @@ class Row:
 class State:
     """The ledger as read at one moment, or as it stood at an earlier `seq`."""
 
-    def __init__(self, rows: Iterable[Row]) -> None:
+    def __init__(self, rows: Iterable[Row], removed: "Removed | None" = None) -> None:
         self.rows = sorted(rows, key=lambda row: row.seq)
+        self._removed = removed
         self._consumed: dict[tuple[str, str | None], set[str]] = {}
 
     @property
@@ -71,7 +76,7 @@ class State:
 
     def at(self, seq: int) -> "State":
         """Return the ledger as it stood when `seq` was its last row."""
-        return State(row for row in self.rows if row.seq <= seq)
+        return State((row for row in self.rows if row.seq <= seq), self.removed)
 
     @cached_property
     def tags(self) -> dict[str, int]:
@@ -79,9 +84,29 @@ class State:
         return {row.name: row.at_seq for row in self.rows if row.kind == "tag" and row.name}
 
     @cached_property
+    def removed(self) -> "Removed":
+        """How many rows takedowns took out of the tables: batch → (table, reason) → rows; no rollback undoes that."""
+        if self._removed is not None:
+            return self._removed
+        found: dict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
+        for row in self.rows:
+            if row.kind == "publish" and "tombstones" in row.outputs:
+                for table, batch, reason, number in json.loads(row.settings).get("removed", ()):
+                    found[batch][table, reason] += number
+        return found
+
+    @cached_property
     def published(self) -> dict[str, Row]:
-        """Every publish row by batch id."""
-        return {row.batch_id: row for row in self.rows if row.kind == "publish"}
+        """Every publish row by batch id, with the numbers of rows that takedowns left."""
+        return {row.batch_id: self._left(row) for row in self.rows if row.kind == "publish"}
+
+    def _left(self, row: Row) -> Row:
+        gone = self.removed.get(row.batch_id)
+        if not gone:
+            return row
+        outputs = {table: rows - gone.get((table, ""), 0) for table, rows in row.outputs.items()}
+        rejects = {reason: rows - gone.get(("rejects", reason), 0) for reason, rows in row.rejects.items()}
+        return replace(row, outputs=outputs, rejects=rejects)
 
     @cached_property
     def revoked(self) -> frozenset[str]:

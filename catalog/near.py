@@ -1,5 +1,6 @@
 """Near-duplicate documents: candidates from the band index, verified by exact Jaccard similarity."""
 
+import shutil
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from functools import lru_cache
@@ -9,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from rensa import RMinHash
 
-from catalog.bands import BandIndex, Numbers
+from catalog.bands import BandIndex, Numbers, folder_of
 from catalog.lookalikes import other_things
 from catalog.minhash import Hashes, Recipe, jaccard, shingles
 from catalog.settings import DedupSettings
@@ -30,6 +31,15 @@ def settings_of(settings: DedupSettings) -> Mapping[str, object]:
 def open_index(root: Path, settings: DedupSettings) -> BandIndex:
     """Return a home's band index for these settings; it holds nothing before its first refresh."""
     return BandIndex(root, recipe(settings), settings.languages)
+
+
+def forget(root: Path, settings: DedupSettings, ids: Collection[str]) -> int:
+    """Take documents out of the band index of these settings, and remove those of other settings; return how many."""
+    index = open_index(root, settings)
+    for folder in folder_of(root).glob("*"):
+        if folder.is_dir() and folder != index.folder:
+            shutil.rmtree(folder)
+    return index.forget(ids)
 
 
 def search(

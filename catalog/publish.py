@@ -89,6 +89,7 @@ class Publisher:
         self._stage = stage
         self._config = config
         self._recipe = pipeline.recipe(stage, config)
+        self._since = home.seen
         self._open: dict[str, _Open] = {}
         self._lease = Lease(home.root)
         self.report = StageReport(stage.name)
@@ -151,17 +152,31 @@ class Publisher:
         done = sorted(opened.done, key=lambda part: part.key.index)
         row = _row(self._stage, self._recipe, self._config, opened, done)
         if not self._check(self._home.ledger.refresh(), opened):
-            return  # another driver published it while we worked
+            self._give_up(opened)  # another driver published it while we worked, or took away its ground
+            return
         commit_tables(self._home, opened.batch_id, done)
         appended = self._home.ledger.append(lambda state: [row] if self._check(state, opened) else [])
         if appended:
             count(self.report, row)
+        else:
+            self._give_up(opened)
+
+    def _give_up(self, opened: _Open) -> None:
+        """Leave nothing of a batch that a takedown came before: its rows may hold what was taken down."""
+        from catalog.erase import discard  # which needs this module
+
+        state = self._home.ledger.refresh()
+        if self._was_purged(state) and opened.batch_id not in state.published:
+            discard(self._home, opened.batch_id)
 
     def _check(self, state: State, opened: _Open) -> bool:
         """Tell whether the batch may still be published; raise CommitConflict if a joining stage must plan again."""
         if opened.batch_id in state.published:
             return False
         if self._was_rolled_back(state, opened):
+            return False
+        if self._was_purged(state):
+            self._note(f"batch {opened.batch_id} was not published: a takedown came between; run again")
             return False
         if self._stage.joins:
             taken = state.consumed(self._stage.name, None if self._stage.forever else self._recipe)
@@ -183,10 +198,16 @@ class Publisher:
         gone = min(inputs or reused)
         if self._stage.joins:
             raise CommitConflict(f"{self._stage.name}: batch {gone} was rolled back meanwhile; run again")
-        note = f"batch {opened.batch_id} was not published: a rollback took back {gone}, on which it is based"
+        self._note(f"batch {opened.batch_id} was not published: a rollback took back {gone}, on which it is based")
+        return True
+
+    def _was_purged(self, state: State) -> bool:
+        """Tell whether something was taken down since the planning: the rows may be made of it."""
+        return any(row.seq > self._since and "tombstones" in row.outputs for row in state.published.values())
+
+    def _note(self, note: str) -> None:
         if note not in self.report.notes:
             self.report.notes.append(note)
-        return True
 
 
 def publish_origin(

@@ -52,6 +52,8 @@ class Reason(StrEnum):
     TOO_LONG = "too_long"
     MISSING_PAYLOAD = "missing_payload"
     NO_MODEL = "no_model"
+    # any
+    PURGED = "purged"  # taken down; nothing of it comes in again
 
 
 def _struct(**fields: pa.DataType) -> pa.StructType:

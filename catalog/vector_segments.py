@@ -63,7 +63,8 @@ class OpenSegment:
             return self._searched(queries, k, None)
         positions = np.flatnonzero(allowed).astype(np.int64)
         if len(positions) > SCAN_ROWS:
-            return self._searched(queries, k, faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little")))
+            selector: Any = faiss.IDSelectorBitmap  # its Python wrapper takes an array, its declaration pointers
+            return self._searched(queries, k, selector(np.packbits(allowed, bitorder="little")))
         if not len(positions):
             return np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64)
         scores = queries @ self.vectors(positions).T
@@ -72,8 +73,9 @@ class OpenSegment:
 
     def _searched(self, queries: Vectors, k: int, selector: Any) -> tuple[Vectors, NDArray[np.int64]]:
         given: dict[str, Any] = {"sel": selector} if selector is not None else {}
+        parameters: Any
         if self.told.kind == "ivf":
-            parameters = faiss.SearchParametersIVF(nprobe=self.told.nprobe, **given)
+            parameters = _ivf(nprobe=self.told.nprobe, **given)
         else:
             parameters = faiss.SearchParameters(**given) if given else None
         index = self._index
@@ -91,7 +93,7 @@ def write_segment(folder: Path, stem: str, vectors: Vectors, ids: pa.Table, flat
     the recall@10 measured on a sample reaches `recall`.
     """
     index, nprobe = (_flat(vectors), 0) if len(vectors) <= flat_max else _inverted(vectors, recall)
-    data = faiss.serialize_index(index).data
+    data = faiss.serialize_index(index).tobytes()
     sink = pa.BufferOutputStream()
     pq.write_table(ids, sink)
     named = sink.getvalue()
@@ -108,6 +110,11 @@ def write_segment(folder: Path, stem: str, vectors: Vectors, ids: pa.Table, flat
     files.write_new(str(folder / told.file), data)
     files.write_new(str(folder / told.ids_file), named)
     return told
+
+
+def _ivf(**given: Any) -> Any:
+    make: Any = faiss.SearchParametersIVF
+    return make(**given)
 
 
 def sample_queries(vectors: Vectors) -> Vectors:
@@ -153,7 +160,7 @@ def _inverted(vectors: Vectors, recall: float) -> tuple[Any, int]:
     _, truth = faiss.knn(queries, vectors, NEIGHBOURS, metric=faiss.METRIC_INNER_PRODUCT)
     nprobe = min(8, number)
     while True:
-        _, found = index.search(queries, NEIGHBOURS, params=faiss.SearchParametersIVF(nprobe=nprobe))
+        _, found = index.search(queries, NEIGHBOURS, params=_ivf(nprobe=nprobe))
         if (
             nprobe == number
             or min(agreement(truth[:near], found[:near]), agreement(truth[near:], found[near:])) >= recall

@@ -11,12 +11,13 @@ from catalog.evidence import Evidence, Row, Visit, gather, versions, visits
 from catalog.home import Home, View
 from catalog.ledger import Row as LedgerRow
 from catalog.ledger import State
+from catalog.tombstones import domains_of, keyed_hash, read_key
 from catalog.urls import canonical
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-STYLES = {"kept": "green", "pending": "yellow", "unknown": "dim"}
+STYLES = {"kept": "green", "purged": "magenta", "pending": "yellow", "unknown": "dim"}
 
 
 @dataclass(frozen=True)
@@ -43,19 +44,37 @@ def why(home: Home, subject: str) -> dict[str, Any]:
     if url in view.state.published:
         return _batch(home, view.state, view.state.published[url])
     known = visits(home.root, url)
+    buried = _tombstones(home, view, url)
     found = gather(view, [url, *(visit.url for visit in known[1:])])
     away = discarded(view.lookup("duplicates", "record_id", _records(found)))
     examples = [_example(row, (row["document_id"], row["document_batch"]) in away) for row in found.rows["examples"]]
     rounds = _rounds(view.state, {row["batch_id"] for row in found.rows["examples"]})
     models = versions(home.root, (row["example_id"] for row in examples), rounds)
-    events = [*_row_events(found), *_frontier_events(known, found), *_round_events(rounds, models)]
+    events = [*_row_events(found), *_frontier_events(known, found), *_round_events(rounds, models), *buried]
     return {
         "subject": url,
-        "state": _state(view, found, known, away),
+        "state": "purged" if buried else _state(view, found, known, away),
         "events": _sorted(events),
         "examples": examples,
         "models": [model for model in models if model["times"]],
     }
+
+
+def _tombstones(home: Home, view: View, url: str) -> list[Event]:
+    """Tell of the takedowns of a URL, of its host, or of a hash."""
+    rows = view.read("tombstones").to_pylist()
+    if not rows:
+        return []
+    key = read_key(home.warehouse)
+    subjects = {keyed_hash(key, kind, url) for kind in ("url", "payload", "text")}
+    subjects |= {keyed_hash(key, "host", name) for name in domains_of(url)}
+    events = []
+    for row in rows:
+        if row["subject"] in subjects:
+            batch = view.state.published[row["batch_id"]]
+            said = f"by {row['who']}: {row['reason']}"
+            events.append(_event(row["time"], batch, "purged", row["subject_kind"], said))
+    return events
 
 
 def _records(found: Evidence) -> set[str]:

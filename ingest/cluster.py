@@ -17,6 +17,7 @@ from pathlib import Path
 from catalog.errors import HeadraceError, WorkerLost
 from catalog.flow import Remote
 from catalog.progress import Bar
+from catalog.tombstones import NOTHING, Forgotten
 from ingest.crawl import Crawl
 from ingest.crawl_run import Going, crawl_share
 from ingest.frontier import Frontier, Task
@@ -55,8 +56,11 @@ class Report:
 class Share:
     """One share's crawl, in a thread with an event loop; `exchange` is the only door."""
 
-    def __init__(self, root: Path, warehouse: str, settings: IngestSettings, part: Partition) -> None:
+    def __init__(
+        self, root: Path, warehouse: str, settings: IngestSettings, part: Partition, forgotten: Forgotten = NOTHING
+    ) -> None:
         self._place = (root, warehouse, settings, part)
+        self._forgotten = forgotten
         self._waiting: dict[str, threading.Event] = {}  # stored segments, by path
         self._told: set[str] = set()
         self._carried = 0  # the last outgoing link that the driver was given
@@ -79,7 +83,7 @@ class Share:
 
     async def _crawl(self) -> None:
         root, warehouse, settings, part = self._place
-        frontier = Frontier(frontier_path(root, part), settings.network, part)
+        frontier = Frontier(frontier_path(root, part), settings.network, part, self._forgotten)
         try:
             recorder = Recorder(staging(root, part), warehouse, frontier, settings.network)
             self._counts = recorder.counts

@@ -16,7 +16,8 @@ from catalog.errors import InputError
 from catalog.progress import Bar, bar
 from catalog.settings import Config, Resources
 from catalog.stage import Stage, StageReport
-from ingest.partition import WHOLE, Partition, frontier_files, frontier_path
+from catalog.tombstones import Forgotten
+from ingest.partition import WHOLE, Partition, frontier_files, frontier_path, part_of_file
 from ingest.settings import IngestSettings
 from ingest.source_settings import Source, scheme_of
 
@@ -37,7 +38,7 @@ def run_crawl(home: "Home", config: Config) -> StageReport:
     settings = config.section(IngestSettings)
     started = time.monotonic()
     report = StageReport("crawl")
-    with _alone(home.root), bar("crawl") as progress, _full_disk(home.root):
+    with alone(home.root), bar("crawl") as progress, _full_disk(home.root):
         resources = config.resources("crawl", DEFAULT)
         spread = config.catalog.engine == "ray" or (config.catalog.engine == "auto" and config.catalog.ray_address)
         count = resources.workers if spread and settings.data_sources else 1
@@ -59,7 +60,7 @@ def _crawl_here(
     from ingest.layout import staging
     from ingest.recorder import Recorder
 
-    frontier = Frontier(frontier_path(home.root, part), settings.network, part)
+    frontier = Frontier(frontier_path(home.root, part), settings.network, part, Forgotten.of(home))
     try:
         recorder = Recorder(staging(home.root, part), home.warehouse, frontier, settings.network)
         publish = partial(_publish, home, report)
@@ -73,8 +74,9 @@ def _crawl_spread(home: "Home", config: Config, count: int, progress: Bar, repor
     from catalog import flow
     from ingest.cluster import Share, lead
 
-    settings = config.section(IngestSettings)
-    makers = [partial(Share, home.root, home.warehouse, settings, Partition(index, count)) for index in range(count)]
+    settings, forgotten = config.section(IngestSettings), Forgotten.of(home)
+    parts = [Partition(index, count) for index in range(count)]
+    makers = [partial(Share, home.root, home.warehouse, settings, part, forgotten) for part in parts]
     resources = config.resources("crawl", DEFAULT)
     with flow.spawn("crawl", makers, resources, config.catalog.ray_address) as shares:
         return lead(shares, partial(_publish, home, report), progress)
@@ -91,6 +93,13 @@ def _arrange(home: "Home", settings: IngestSettings, count: int, report: StageRe
         frontier.close()
     idle = settings.model_copy(update={"data_sources": ()})
     arrange(home.root, settings.network, count, lambda part: _take_up(home, idle, part, report))
+
+
+def take_up_all(home: "Home", config: Config) -> None:
+    """Publish what an earlier crawl fetched and left, without asking anybody for anything; hold `alone` meanwhile."""
+    idle = config.section(IngestSettings).model_copy(update={"data_sources": ()})
+    for path in frontier_files(home.root):
+        _take_up(home, idle, part_of_file(path), StageReport("crawl"))
 
 
 def _take_up(home: "Home", idle: IngestSettings, part: Partition, report: StageReport) -> None:
@@ -139,7 +148,7 @@ def _stored(home: "Home") -> Iterator[tuple["Task", "Settled"]]:
 
 
 @contextmanager
-def _alone(root: Path) -> Iterator[None]:
+def alone(root: Path) -> Iterator[None]:
     """Keep other crawls out of this home; a killed crawl's lock is gone with its process."""
     try:
         with FileLock(root / "frontier.lock", timeout=0):

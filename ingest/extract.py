@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from catalog.errors import Corrupt
 from catalog.schema import LOCATOR, Reason, body, rejects
+from catalog.tombstones import NOTHING, Forgotten
 from catalog.warc import read_payload
 from ingest.document import read_document
 from ingest.guard import Guarded, Stopped
@@ -136,15 +137,33 @@ class ExtractWorker:
     """Reads payloads from the warehouse, then calls `extract_batch`."""
 
     def __init__(
-        self, warehouse: str, max_bytes: int, rules: CleaningRules, wanted: ExtractSettings, agent: str
+        self,
+        warehouse: str,
+        max_bytes: int,
+        rules: CleaningRules,
+        wanted: ExtractSettings,
+        agent: str,
+        forgotten: Forgotten = NOTHING,
     ) -> None:
         self._read = partial(_read_row, warehouse, max_bytes)
-        self._parse = guarded_parser(rules, wanted)
+        self._parse = _unless_forgotten(guarded_parser(rules, wanted), forgotten)
         self._opt_outs = wanted.opt_outs if wanted.respect_rights else ()
         self._agent = agent
 
     def __call__(self, part: pa.Table) -> Mapping[str, pa.Table]:
         return extract_batch(part, self._read, self._parse, self._opt_outs, self._agent)
+
+
+def _unless_forgotten(parse: Parse, forgotten: Forgotten) -> Parse:
+    """Turn away texts that were taken down, whatever URL brings them."""
+
+    def checked(payload: bytes, kind: str, row: Mapping[str, Any]) -> dict[str, Any]:
+        document = parse(payload, kind, row)
+        if forgotten.text(document["text_sha256"]):
+            raise Rejected(Reason.PURGED, "its text was taken down")
+        return document
+
+    return checked
 
 
 def _read_row(warehouse: str, max_bytes: int, row: Mapping[str, Any]) -> bytes:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from catalog.settings import Config, Resources
 from catalog.stage import Stage, StageReport, Worker
+from catalog.tombstones import Forgotten
 from ingest.settings import CleaningRules, ExtractSettings, IngestSettings
 
 if TYPE_CHECKING:
@@ -23,14 +24,17 @@ def run_extract(home: "Home", config: Config) -> StageReport:
     plans = (_plan(view, batch) for batch in batches)
     max_bytes = int(settings.network.max_bytes)
     agent = settings.network.user_agent
-    worker = partial(_load, home.warehouse, max_bytes, settings.cleaning_rules, settings.extract, agent)
+    forgotten = Forgotten.of(home)
+    worker = partial(_load, home.warehouse, max_bytes, settings.cleaning_rules, settings.extract, agent, forgotten)
     return home.publish(EXTRACT, config, plans, worker, config.resources("extract", DEFAULT))
 
 
-def _load(warehouse: str, max_bytes: int, rules: CleaningRules, wanted: ExtractSettings, agent: str) -> Worker:
+def _load(
+    warehouse: str, max_bytes: int, rules: CleaningRules, wanted: ExtractSettings, agent: str, forgotten: Forgotten
+) -> Worker:
     from ingest.extract import ExtractWorker
 
-    return ExtractWorker(warehouse, max_bytes, rules, wanted, agent)
+    return ExtractWorker(warehouse, max_bytes, rules, wanted, agent, forgotten)
 
 
 def _plan(view: "View", batch: "Batch") -> "Plan":

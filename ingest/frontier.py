@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 from catalog.schema import Reason
+from catalog.tombstones import NOTHING, Forgotten
 from ingest.admission import Admission, Candidate, Refusal
 from ingest.partition import WHOLE, Partition
 from ingest.readings import Readings
@@ -97,8 +98,11 @@ class Settled:
 class Frontier:
     """One SQLite file, used from one thread of one process at a time."""
 
-    def __init__(self, path: Path, network: NetworkSettings, partition: Partition = WHOLE) -> None:
+    def __init__(
+        self, path: Path, network: NetworkSettings, partition: Partition = WHOLE, forgotten: Forgotten = NOTHING
+    ) -> None:
         self.path = path
+        self.forgotten = forgotten
         self._network = network
         self.partition = partition
         self._db = sqlite3.connect(path, isolation_level=None)
@@ -185,6 +189,8 @@ class Frontier:
 
     def seed(self, source: Source, url: str, kind: Kind, host: str) -> None:
         """Queue the entry of a source, whatever its state; seeds are asked again in every run."""
+        if self.forgotten.url(url):
+            return
         self._db.execute(
             "INSERT INTO urls (url, host, source, kind, depth, scope, priority, state) "
             "VALUES (?, ?, ?, ?, 0, ?, ?, 'queued') ON CONFLICT (url) DO UPDATE SET state = 'queued', depth = 0, "
@@ -210,6 +216,8 @@ class Frontier:
 
     def _found(self, task: Task) -> None:
         """Queue, hold or pass on one URL; where a redirect leads was judged by the one that led there."""
+        if self.forgotten.url(task.url):
+            return
         if not self.partition.owns(task.host):
             marks = ", ".join("?" * len(FOUND))
             self._db.execute(f"INSERT INTO outbox ({', '.join(FOUND)}) VALUES ({marks})", astuple(task)[: len(FOUND)])  # noqa: S608

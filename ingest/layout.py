@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 from ingest.frontier import Frontier
-from ingest.partition import Partition, frontier_files, frontier_path, part_of
+from ingest.partition import Partition, frontier_files, frontier_path, part_of, part_of_file
 from ingest.settings import NetworkSettings
 
 OWN = ("urls", "segments", "outbox", "tallies")  # what is not simply copied to every share
@@ -38,7 +38,7 @@ def arrange(root: Path, network: NetworkSettings, count: int, take_up: Callable[
             _make_folder(wanted[0].parent, root)
             return
         for path in old:
-            take_up(_part_of_file(path))
+            take_up(part_of_file(path))
         _build(root, network, parts, old)
     for path in files:
         if path not in wanted:
@@ -48,11 +48,6 @@ def arrange(root: Path, network: NetworkSettings, count: int, take_up: Callable[
 def _make_folder(folder: Path, root: Path) -> None:
     if folder != root:
         folder.mkdir(exist_ok=True)
-
-
-def _part_of_file(path: Path) -> Partition:
-    count = path.parent.name.removeprefix("frontier-")
-    return Partition(int(path.stem), int(count)) if path.parent.name != count else Partition(0, 1)
 
 
 def _build(root: Path, network: NetworkSettings, parts: list[Partition], old: list[Path]) -> None:

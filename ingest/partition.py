@@ -34,3 +34,9 @@ def frontier_files(root: Path) -> list[Path]:
     """Return the frontier files of a home, none where nothing was crawled."""
     single = root / "frontier.db"
     return [single] if single.is_file() else sorted(root.glob("frontier-*/*.db"))
+
+
+def part_of_file(path: Path) -> Partition:
+    """Return the share whose frontier a file is."""
+    count = path.parent.name.removeprefix("frontier-")
+    return Partition(int(path.stem), int(count)) if path.parent.name != count else Partition(0, 1)

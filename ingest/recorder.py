@@ -16,6 +16,7 @@ from pathlib import Path
 
 from catalog import failpoint
 from catalog.ids import page_id
+from catalog.schema import Reason
 from ingest.fetch import Failure, Response, identity
 from ingest.frontier import OK, Frontier, Kind, Settled, Task, checkpoint
 from ingest.segments import (
@@ -66,6 +67,10 @@ class Recorder:
     async def keep(self, task: Task, response: Response, content_type: str, origin: Origin, date: float) -> None:
         """Store a payload, unless it is the one that the URL had before."""
         sha256 = await asyncio.to_thread(lambda: hashlib.sha256(response.body).hexdigest())
+        if self._frontier.forgotten.payload(sha256) or self._frontier.forgotten.url(task.url):
+            self.counts[Reason.PURGED] += 1
+            self._frontier.settle(Settled(task.url, Reason.PURGED, date, "it was taken down"))
+            return
         if self._is_stored(task, sha256, origin):
             self.unchanged(task, date, origin.etag, origin.last_modified, origin.rights)
             return

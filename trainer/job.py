@@ -33,7 +33,7 @@ def run_train(home: Home, config: Config) -> StageReport:
     started = time.monotonic()
     settings = config.section(TrainerSettings)
     report = StageReport(TRAIN.name)
-    with _only_one(_folder(home)):
+    with only_one(rounds_folder(home)):
         while batches := home.todo(TRAIN, config):
             if not report.batches:
                 for line in settings.not_acted_on():
@@ -60,7 +60,7 @@ def _round(home: Home, config: Config, batches: list[Batch]) -> StageReport:
         note = f"nothing new to train on in {len(batches)} fuse batches; closed without a new version"
         return _close(home, config, Plan(selection.inputs(()), NO_ROWS, "example_id"), [note])
     material = gather(view, selection, round_id, settings)
-    folder = _folder(home) / round_id
+    folder = rounds_folder(home) / round_id
     _prepare(folder, material)
     device = "cuda" if config.resources("train", DEFAULT).gpus else "cpu"
     registry = registry_of(home.root, settings)
@@ -93,7 +93,7 @@ def _prepare(folder: Path, material: "Material") -> None:
 def _open_round(home: Home, config: Config, batches: list[Batch]) -> list[Batch] | None:
     """Return the batches of a round that a kill left open; remove what is left of rounds that cannot go on."""
     todo = {batch.batch_id: batch for batch in batches}
-    for folder in sorted(path for path in _folder(home).iterdir() if path.is_dir()):
+    for folder in sorted(path for path in rounds_folder(home).iterdir() if path.is_dir()):
         inputs = folder / "inputs"
         names = inputs.read_text().split() if inputs.is_file() else []
         found = [todo[name] for name in names if name in todo]
@@ -150,12 +150,13 @@ def _add(total: StageReport, one: StageReport) -> None:
     total.notes += one.notes
 
 
-def _folder(home: Home) -> Path:
+def rounds_folder(home: Home) -> Path:
+    """Return where open rounds lie."""
     return home.root / "rounds"
 
 
 @contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
+def only_one(folder: Path) -> Iterator[None]:
     """Hold the rounds of this home; raise CommitConflict if another process trains in it."""
     files.make_folders(folder)
     with (folder / ".lock").open("w") as lock:

@@ -17,9 +17,9 @@ SEED = 20260101
 
 
 def named_failpoints(repo: Path) -> list[str]:
-    """Every failpoint of publishing in the hub's source (test_maintain.py has the others), so that none is missed."""
+    """Every failpoint of publishing in the hub's source (test_maintain.py and test_purge.py have the others)."""
     source = "\n".join(path.read_text() for path in sorted((repo / "catalog").glob("*.py")))
-    return sorted(set(re.findall(r'failpoint\.reach\("(?!maintain-)([a-z-]+)"\)', source)))
+    return sorted(set(re.findall(r'failpoint\.reach\("(?!maintain-|purge-)([a-z-]+)"\)', source)))
 
 
 def moments(names: list[str], count: int) -> list[str]:

@@ -237,10 +237,10 @@ def test_what_is_accepted_and_not_acted_on_is_said_at_train_time(
 
 
 def test_two_processes_never_train_in_one_home(tiny_lm: Path, tmp_path: Path) -> None:
-    from trainer.job import _only_one
+    from trainer.job import only_one
 
     open_home(tmp_path, tiny_lm)
-    with _only_one(tmp_path / "rounds"), pytest.raises(CommitConflict, match="another process is training here"):
+    with only_one(tmp_path / "rounds"), pytest.raises(CommitConflict, match="another process is training here"):
         train(tmp_path, tiny_lm)
 
 

@@ -1,0 +1,236 @@
+"""Overwriting: data files by others without some rows, WARC members by empty ones of equal length."""
+
+import io
+import json
+import os
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from catalog import compact, failpoint, files, shards
+from catalog.errors import Corrupt
+from catalog.home import Home
+from catalog.keys import filled
+from catalog.schema import TABLES
+from catalog.store import committing
+from catalog.warc import iterate_segment
+
+Mask = Callable[[str, pa.Table], Any]
+STORED = 65_535  # bytes of one stored block of deflate (RFC 1951)
+FIXED = 10 + 8  # of a gzip member: header, and checksum with size (RFC 1952)
+BLOCK = 5  # of a stored block
+RECORD = (
+    "WARC/1.1\r\nWARC-Type: metadata\r\nWARC-Record-ID: <urn:uuid:00000000-0000-0000-0000-000000000000>\r\n"
+    "WARC-Date: 1970-01-01T00:00:00Z\r\nX-Purged: {pad}\r\nContent-Length: {length}\r\n\r\n"
+)
+
+
+class Eraser:
+    """Takes rows out of the tables of one home, so that no file holds them any more."""
+
+    def __init__(self, home: Home, mask: Mask) -> None:
+        self._home = home
+        self._mask = mask
+        self._moved: dict[str, tuple[str, int] | None] = {}  # shard URL → the new one and its rows, None: no rows left
+
+    def run(self, tables: Iterable[str]) -> int:
+        """Rewrite the files that hold such rows, the parts' records last; return how many files were replaced."""
+        names = [name for name in tables if name != "rejects"]
+        before = {name: self._home.store.reached(name) for name in (*names, "rejects")}
+        for name in names:
+            self._replace(name, self._rewritten(name))
+        self._replace("rejects", self._records())
+        for name, reached in before.items():
+            self._home.store.expire_now(name)
+            failpoint.reach("purge-expired")
+            self._delete((reached | self._moved.keys() & set(self._own(name))) - self._home.store.reached(name))
+        return len(self._moved)
+
+    def _own(self, name: str) -> list[str]:
+        return [url for url in self._moved if f"/data/{name}/" in url]
+
+    def _delete(self, urls: Iterable[str]) -> None:
+        for url in sorted(urls):
+            files.remove(url)
+            files.remove(url + files.DIGEST)
+
+    def _rewritten(self, name: str) -> dict[str, tuple[str, int] | None]:
+        """Write the files of a table anew that hold such rows; return the new file by the old."""
+        done: dict[str, tuple[str, int] | None] = {}
+        for url in self._home.store.plan(self._home.store.load(name), None):
+            fs, path = files.open_fs(url)
+            with fs.open(path, "rb") as file:
+                rows = pq.read_table(file)
+            gone = self._mask(name, filled(rows, TABLES[name].names, name))
+            if pc.any(gone).as_py():
+                done[url] = _write(url, rows.filter(pc.invert(gone)))
+        return done
+
+    def _records(self) -> dict[str, tuple[str, int] | None]:
+        """Write the refusals anew, and the parts' records that name a replaced shard: repairs go by them."""
+        touched: dict[str, list[str]] = defaultdict(list)
+        for url in self._moved:
+            *_, batch, name = url.rsplit("/", 2)
+            if batch != compact.FOLDER:
+                touched[batch].append(name.partition("-")[0])
+        urls = set(self._home.store.plan(self._home.store.load("rejects"), None))
+        for batch, numbers in touched.items():
+            folder = files.join(self._home.warehouse, "data", "rejects", batch)
+            named = [name for name in files.list_names(folder) if name.partition("-")[0] in numbers]
+            urls |= {files.join(folder, name) for name in named}
+        done: dict[str, tuple[str, int] | None] = {}
+        for url in sorted(urls):
+            fs, path = files.open_fs(url)
+            with fs.open(path, "rb") as file:
+                rows = pq.read_table(file)
+            gone = self._mask("rejects", filled(rows, TABLES["rejects"].names, "rejects"))
+            told = self._retold(rows)
+            if told is not None or pc.any(gone).as_py():
+                done[url] = _write(url, (rows if told is None else told).filter(pc.invert(gone)))
+        return done
+
+    def _retold(self, rows: pa.Table) -> pa.Table | None:
+        """Return a part's record that names the new shards; None where it names none of the old."""
+        metadata = dict(rows.schema.metadata or {})
+        told = json.loads(metadata.get(shards.MANIFEST, b"{}"))
+        moved = {table: self._moved[url] for table, url in told.get("shards", {}).items() if url in self._moved}
+        if not moved:
+            return None
+        for table, new in moved.items():
+            for name, value in (("shards", new and new[0]), ("rows", new and new[1])):
+                told[name].pop(table)
+                if value:
+                    told[name][table] = value
+        metadata[shards.MANIFEST] = json.dumps(told, sort_keys=True).encode()
+        return rows.replace_schema_metadata(metadata)
+
+    def _replace(self, name: str, done: Mapping[str, tuple[str, int] | None]) -> None:
+        """Put the new files into the table in the place of the old, in one commit."""
+
+        def attempt() -> None:
+            table = self._home.store.load(name)
+            there = set(self._home.store.plan(table, None))
+            old = [url for url in done if url in there]
+            if old:
+                new = [pair[0] for url in old if (pair := done[url]) and pair[1]]
+                self._home.store.swap(table, old, new)
+
+        if done:
+            committing(attempt, f"table {name}")
+            failpoint.reach("purge-swapped")
+            self._moved.update(done)
+
+
+def _write(url: str, rows: pa.Table) -> tuple[str, int] | None:
+    """Write the rows of a data file that stay beside it, under a name of the same kind."""
+    folder, _, name = url.rpartition("/")
+    metadata = dict(rows.schema.metadata or {})
+    if compact.MANIFEST in metadata or folder.endswith(f"/{compact.FOLDER}"):
+        told = compact.read_manifest(url)
+        counts = {item["values"]: item["counts"] for item in rows["batch_id"].value_counts().to_pylist()}
+        manifest = {"group": told["group"] if told else "", "rows": dict(sorted(counts.items()))}
+        rows = rows.replace_schema_metadata({compact.MANIFEST: json.dumps(manifest).encode()})
+    elif shards.MANIFEST in metadata:  # a part's record counts its refused rows
+        part = json.loads(metadata[shards.MANIFEST])
+        part["rejects"] = shards.reason_counts(rows)
+        rows = rows.replace_schema_metadata({shards.MANIFEST: json.dumps(part, sort_keys=True).encode()})
+    if not rows.num_rows and shards.MANIFEST not in metadata:
+        return None
+    return shards.save(rows, folder, int(name.partition("-")[0])), rows.num_rows
+
+
+def discard(home: Home, batch_id: str) -> None:
+    """Take an unpublished batch out of every table and off the disk; the next run makes it again."""
+    for name in TABLES:
+
+        def attempt(name: str = name) -> None:
+            table = home.store.load(name)
+            held = [file.url for file in compact.data_files(table) if file.batches == {batch_id}]
+            if held:
+                home.store.swap(table, held, [])
+                home.store.expire_now(name)
+
+        committing(attempt, f"table {name}")
+        folder = files.join(home.warehouse, "data", name, batch_id)
+        for found in files.list_names(folder):
+            files.remove(files.join(folder, found))
+
+
+# ── archives ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def erase_records(warehouse: str, records: Sequence[tuple[str, int, int]]) -> int:
+    """Overwrite WARC members in place, given as (path, offset, length); return how many archives changed."""
+    by_path: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for path, offset, length in records:
+        by_path[path].append((offset, length))
+    for path, members in sorted(by_path.items()):
+        _overwrite(files.join(warehouse, path), members)
+        failpoint.reach("purge-archive")
+    return len(by_path)
+
+
+def records_of(warehouse: str, path: str, urls: frozenset[str]) -> list[tuple[str, int, int]]:
+    """Find every record of an archive, whatever its kind, that speaks of one of these URLs."""
+    found = iterate_segment(warehouse, path)
+    return [(path, record.offset, record.length) for record in found if record.url in urls]
+
+
+def blank(length: int) -> bytes:
+    """Return a gzip member of exactly `length` bytes with an empty WARC record; raise ValueError where that is too short.
+
+    It is stored, not compressed, so that its length can be chosen (RFC 1951, 3.2.4).
+    """
+    smallest = len(_member(0, 0))
+    if length < smallest + 16:
+        raise ValueError(f"a record of {length} bytes cannot be overwritten by one of at least {smallest + 16}")
+    body = length - smallest
+    while len(_member(body, 0)) > length:
+        body -= 1
+    for less in range(32):  # digits of the length and borders of blocks leave a few bytes to fill
+        pad = length - len(_member(body - less, 0))
+        if pad >= 0 and len(member := _member(body - less, pad)) == length:
+            return member
+    raise AssertionError(f"no record has {length} bytes")
+
+
+def _member(body: int, pad: int) -> bytes:
+    data = RECORD.format(pad="x" * pad, length=body).encode() + b" " * body + b"\r\n\r\n"
+    pieces = [data[start : start + STORED] for start in range(0, len(data), STORED)]
+    sink = io.BytesIO()
+    sink.write(b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff")
+    for number, piece in enumerate(pieces):
+        size = len(piece)
+        sink.write(
+            bytes([number == len(pieces) - 1]) + size.to_bytes(2, "little") + (size ^ STORED).to_bytes(2, "little")
+        )
+        sink.write(piece)
+    sink.write(zlib.crc32(data).to_bytes(4, "little") + (len(data) & 0xFFFFFFFF).to_bytes(4, "little"))
+    return sink.getvalue()
+
+
+def _overwrite(url: str, members: Sequence[tuple[int, int]]) -> None:
+    """Overwrite members of one archive and note its new SHA-256 beside it."""
+    if files.is_local(url):
+        path = Path(files.local_path(url))
+        if not path.is_file():
+            raise Corrupt(f"{path}: the segment is gone from the warehouse")
+        with path.open("r+b") as file:
+            for offset, length in members:
+                file.seek(offset)
+                file.write(blank(length))
+            file.flush()
+            os.fsync(file.fileno())
+    else:
+        fs, place = files.open_fs(url)
+        data = bytearray(fs.cat_file(place))
+        for offset, length in members:
+            data[offset : offset + length] = blank(length)
+        fs.pipe_file(place, bytes(data))
+    files.note_digest(url)

@@ -1,0 +1,103 @@
+"""Proof of a takedown: pieces of what was taken down are looked for in every byte of a home, unpacked."""
+
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from catalog import files
+from catalog.errors import Corrupt
+from catalog.home import Home
+from catalog.victims import Victims
+from catalog.warc import read_payload
+
+WINDOW = 40  # bytes of a marker
+EACH = 3  # markers of one payload or text
+MOST = 300  # markers altogether
+PIECE = 1 << 20
+MAX_PAYLOAD = 1 << 28
+
+
+def markers(home: Home, found: Victims) -> list[bytes]:
+    """Cut pieces from the payloads and texts that go, such that no record that stays holds them by chance of format."""
+    cut: dict[bytes, None] = {}
+    for text in home.view().lookup("documents", "document_id", found.documents, ["text"])["text"].to_pylist():
+        cut |= dict.fromkeys(_windows((text or "").encode("utf-8", "replace")))
+    for path, offset, length in found.records:
+        if len(cut) >= MOST:
+            break
+        try:
+            cut |= dict.fromkeys(_windows(read_payload(home.warehouse, path, offset, length, MAX_PAYLOAD)))
+        except Corrupt:
+            continue  # overwritten by a takedown that was interrupted
+    return _only_theirs(home, list(cut)[:MOST], found)
+
+
+def _windows(data: bytes) -> Iterator[bytes]:
+    for number in range(1, EACH + 1):
+        start = len(data) * number // (EACH + 1)
+        piece = data[start : start + WINDOW]
+        if len(piece) == WINDOW and len(set(piece)) > 8:  # rows of zeros are everywhere
+            yield piece
+
+
+def _only_theirs(home: Home, cut: list[bytes], found: Victims) -> list[bytes]:
+    """Leave out pieces that records hold which stay: a quotation, a site's own frame."""
+    rows = home.view().read("documents", ["document_id", "text"])
+    gone = pa.compute.is_in(rows["document_id"], pa.array(found.documents, pa.string()))
+    kept = rows.filter(pa.compute.invert(gone))["text"].cast(pa.large_string()).combine_chunks()
+    texts = b"".join(memoryview(buffer) for buffer in kept.buffers()[2:] if buffer) if len(kept) else b""
+    return [piece for piece in cut if piece not in texts]
+
+
+def search(home: Home, wanted: list[bytes], waiting: Path) -> dict[str, Any]:
+    """Look for markers in every file of a home and its warehouse; Parquet and gzip are unpacked first."""
+    places = [(str(path), str(path)) for path in sorted(home.root.rglob("*")) if path.is_file() and path != waiting]
+    if not Path(files.local_path(home.warehouse)).is_relative_to(home.root):
+        places += [(found.url, found.url) for found in files.listing(home.warehouse)]
+    left = [name for name, url in places if wanted and _holds(url, wanted)]
+    return {"files": len(places), "markers": len(wanted), "found": len(left), "left": left[:20]}
+
+
+def _holds(url: str, wanted: list[bytes]) -> bool:
+    held = b""
+    for piece in _unpacked(url):
+        data = held + piece
+        if any(marker in data for marker in wanted):
+            return True
+        held = data[-WINDOW:]
+    return False
+
+
+def _unpacked(url: str) -> Iterator[bytes]:
+    fs, path = files.open_fs(url)
+    with fs.open(path, "rb") as file:
+        if url.endswith(".parquet"):
+            yield from _buffers(pq.ParquetFile(file))
+        elif url.endswith(".gz"):
+            yield from _members(file)
+        else:
+            while piece := file.read(PIECE):
+                yield piece
+
+
+def _buffers(parquet: pq.ParquetFile) -> Iterator[bytes]:
+    for batch in parquet.iter_batches():
+        for column in batch.columns:
+            yield from (buffer.to_pybytes() for buffer in column.buffers() if buffer)
+
+
+def _members(file: Any) -> Iterator[bytes]:
+    data = file.read(PIECE)
+    while data:
+        unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        while not unpacker.eof and data:
+            try:
+                yield unpacker.decompress(data)
+            except zlib.error:
+                return
+            data = unpacker.unused_data if unpacker.eof else file.read(PIECE)
+        data = data or file.read(PIECE)

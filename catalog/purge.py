@@ -1,0 +1,211 @@
+"""Takedown: tombstone first, then rows, archives, indexes, frontier and open rounds; a receipt with a proof at the end.
+
+What is to go is written down before anything is changed, so a killed takedown is finished by the next one (or by
+`headrace purge --resume`). Drivers whose work was planned before give it up: see `Publisher`.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pyarrow as pa
+
+from catalog import erase, evidence, failpoint, files, fulltext, ids, near, proof, schema, vectors, victims
+from catalog.errors import InputError
+from catalog.home import Home
+from catalog.ledger import now
+from catalog.settings import Config
+from catalog.stage import Stage, StageReport
+from catalog.tombstones import Forgotten, SubjectKind, keyed_hash, read_key
+from catalog.vector_manifest import Manifest, manifests
+from catalog.victims import Kind, Victims
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PURGE = Stage("purge", (), ("tombstones",), 1, lambda _: {}, lambda home, config: StageReport("purge"))
+WAITING = "purges"  # takedowns that are not finished, below the root
+RECEIPTS = "receipts"
+TABLES = [name for name in schema.TABLES if name not in ("tombstones", "feedback")]
+
+
+class Keeper(Protocol):
+    """What a package keeps beside the tables; packages offer theirs as `headrace.keepers`."""
+
+    def quiet(self, home: Home, config: Config) -> AbstractContextManager[None]:
+        """Publish what is waiting and keep its jobs from running meanwhile; raise if one runs."""
+
+    def forget(self, home: Home, config: Config, forgotten: Forgotten) -> Mapping[str, int]:
+        """Remove what was taken down; say how much of what."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """Who wants what taken down, and why."""
+
+    kind: Kind
+    value: str
+    reason: str
+    who: str
+
+
+def preview(home: Home, kind: Kind, value: str) -> dict[str, Any]:
+    """Say what a takedown would remove, and change nothing."""
+    return {"dry_run": True, "kind": kind, **_summary(home, victims.find(home, kind, value))}
+
+
+def purge(home: Home, config: Config, order: Order, forget_set: Path | None = None) -> dict[str, Any]:
+    """Take something down for good; return the receipt. Raise InputError if a crawl or a training round is running.
+
+    `forget_set` is where the examples go before they are removed, as JSON lines, for unlearning.
+    """
+    with _quiet(home, config):
+        resumed = _resume(home, config)
+        found = victims.find(home, order.kind, order.value)
+        if forget_set is not None:
+            _write_forget_set(home, found, forget_set)
+        told = {"kind": order.kind, "reason": order.reason, "who": order.who, **_summary(home, found)}
+        told |= {"forget_set": str(forget_set) if forget_set else None, "resumed": resumed}
+        name = ids.make_id("purge", now().isoformat(), order.kind, order.value)
+        waiting = {"told": told, "victims": victims.encode(found), "kind": order.kind, "value": order.value,
+                   "markers": [marker.hex() for marker in proof.markers(home, found)]}  # fmt: skip
+        path = home.root / WAITING / f"{name}.json"
+        files.replace(str(path), json.dumps(waiting).encode())
+        failpoint.reach("purge-noted")
+        return _carry_out(home, config, path)
+
+
+def resume(home: Home, config: Config) -> dict[str, Any]:
+    """Finish takedowns that were killed; say how many."""
+    with _quiet(home, config):
+        return {"resumed": _resume(home, config)}
+
+
+def _resume(home: Home, config: Config) -> int:
+    left = sorted((home.root / WAITING).glob("*.json"))
+    for path in left:
+        _carry_out(home, config, path)
+    return len(left)
+
+
+def _quiet(home: Home, config: Config) -> ExitStack:
+    stack = ExitStack()
+    try:
+        for keeper in _keepers():
+            stack.enter_context(keeper.quiet(home, config))
+    except BaseException:
+        stack.close()
+        raise
+    return stack
+
+
+def _keepers() -> Iterator[Keeper]:
+    for point in sorted(entry_points(group="headrace.keepers"), key=lambda point: point.name):
+        yield point.load()
+
+
+def _carry_out(home: Home, config: Config, path: Path) -> dict[str, Any]:
+    """Do what a waiting takedown says, from wherever a kill left it."""
+    waiting = json.loads(path.read_text(encoding="utf-8"))
+    found = victims.decode(waiting["victims"])
+    _bury(home, path.stem, waiting, found)
+    failpoint.reach("purge-tombstone")
+    forgotten = Forgotten.of(home)
+    told = {"id": path.stem, "time": datetime.now(UTC).isoformat(timespec="seconds"), "seq": home.view().seq}
+    told |= waiting["told"]
+    told["files"] = erase.Eraser(home, found.mask).run(TABLES)
+    urls = frozenset(found.urls)
+    archived = [one for segment in found.segments for one in erase.records_of(home.warehouse, segment, urls)]
+    members = sorted({*found.records, *archived})
+    erase.erase_records(home.warehouse, members)
+    told["archived_records"] = len(members)
+    told |= _forget_in_indexes(home, config, found)
+    for keeper in _keepers():
+        told |= keeper.forget(home, config, forgotten)
+    failpoint.reach("purge-forgotten")
+    told["proof"] = proof.search(home, [bytes.fromhex(marker) for marker in waiting["markers"]], path)
+    files.replace(str(home.root / RECEIPTS / f"{path.stem}.json"), json.dumps(told, indent=1).encode())
+    path.unlink()
+    return told
+
+
+def _bury(home: Home, name: str, waiting: Mapping[str, Any], found: Victims) -> None:
+    """Publish the tombstones: from here on nothing of it comes in again."""
+    key = read_key(home.warehouse)
+    subjects: list[tuple[SubjectKind, str]] = [("url", url) for url in found.urls]
+    subjects += [("host", waiting["value"].lower())] if waiting["kind"] == "host" else []
+    subjects += [("payload", sha256) for sha256 in found.payloads] + [("text", sha256) for sha256 in found.texts]
+    if waiting["kind"] == "hash":
+        subjects += [("payload", waiting["value"]), ("text", waiting["value"])]
+    moment = now()
+    rows = [
+        {"tombstone_id": ids.make_id("tombstone", name, kind, subject), "subject": keyed_hash(key, kind, subject),
+         "subject_kind": kind, "reason": waiting["told"]["reason"], "who": waiting["told"]["who"], "time": moment}
+        for kind, subject in sorted(set(subjects))
+    ]  # fmt: skip
+    table = pa.Table.from_pylist(rows, schema=schema.body("tombstones"))
+    home.publish_origin(PURGE, name, len(rows), {"tombstones": table}, {"removed": found.removed})
+
+
+def _forget_in_indexes(home: Home, config: Config, found: Victims) -> dict[str, int]:
+    """Take vectors, words and band keys out; the key index follows the files by itself."""
+    folder = home.root / "indexes"
+    number = 0
+    for path in manifests(folder):
+        held = Manifest.decode(path)
+        if held is not None:
+            index = vectors.VectorIndex(folder, held.table, held.model, held.revision, home.settings.vectors)
+            number += index.forget([*found.documents, *found.media])
+    words = 0
+    if (folder / fulltext.FILE).is_file():
+        index_of_words = fulltext.FullText(folder)
+        words = index_of_words.forget([*found.documents, *found.media])
+        index_of_words.close()
+    near.forget(home.root, config.catalog.dedup, found.documents)
+    view = home.view()
+    for table in schema.KEYS:
+        home.index.refresh(table, view.urls(table))
+    return {"vectors": number, "full_text": words}
+
+
+def _summary(home: Home, found: Victims) -> dict[str, Any]:
+    models = evidence.versions(home.root, found.examples, {})
+    return {
+        "urls": len(found.urls), "rows": found.counts(), "records": len(found.records), "examples": len(found.examples),
+        "models": [{"version": row["version"], "promoted": row["promoted"], "times": row["times"]} for row in models],
+    }  # fmt: skip
+
+
+def _write_forget_set(home: Home, found: Victims, path: Path) -> None:
+    if path.resolve().is_relative_to(home.root.resolve()):
+        raise InputError(f"--forget-set {path}: is inside the home, which is to forget it; name a file elsewhere")
+    rows = home.view().lookup("examples", "example_id", found.examples, ["example_id", "text", "split"])
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows.sort_by("example_id").to_pylist()]
+    try:
+        files.replace(str(path), "".join(lines).encode("utf-8", "replace"))
+    except OSError as error:
+        raise InputError(f"--forget-set {path}: cannot be written: {error.strerror}; name another file") from error
+
+
+def render(told: dict[str, Any], console: "Console") -> None:
+    """Print a preview or a receipt for people."""
+    say: Callable[[str], None] = lambda line: console.print(line, highlight=False, markup=False)  # noqa: E731
+    if "rows" not in told:
+        say(f"{told['resumed']} interrupted takedowns finished")
+        return
+    verb = "would go" if told.get("dry_run") else "gone"
+    say(f"{told['urls']} URLs, {told['records']} archived records, {told['examples']} examples {verb}")
+    say("rows: " + (", ".join(f"{table} {rows:,}" for table, rows in told["rows"].items()) or "none"))
+    for model in told["models"]:
+        mark = ", promoted" if model["promoted"] else ""
+        say(f"model {model['version']}{mark} was trained on it {model['times']} times")
+    if "proof" in told:
+        say(f"proof: {told['proof']['found']} traces left in {told['proof']['files']:,} files searched for "
+            f"{told['proof']['markers']} markers")  # fmt: skip
+        say(f"receipt {RECEIPTS}{os.sep}{told['id']}.json, tombstones at seq {told['seq']}")
