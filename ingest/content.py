@@ -50,14 +50,15 @@ def compact(text: str) -> str:
 def main_blocks(page: Page, extracted: Element) -> list[Block]:
     """Return the blocks of the page that make up the extracted body, in DOM order, with what the extractor lost there.
 
-    Where the extractor joined or cut a block, its own text takes the block's place and order.
+    Where the extractor joined or cut a block, or chose from a page of which all is hidden, its own text takes the
+    block's place and order.
     """
     units = list(_units(extracted))
     text = "".join(compact(unit.text) for unit in units)
     compacted = [compact(block.text) for block in page.blocks]
     matches = _match(page.blocks, compacted, text, units)
     kept = _without_chrome(_fill(matches, units, page.blocks, compacted))
-    return recovered(page, kept, _depth(kept)) if kept else []
+    return recovered(page, kept, _depth(kept)) if kept and page.blocks else kept
 
 
 def _without_chrome(blocks: Sequence[Block]) -> list[Block]:

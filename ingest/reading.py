@@ -30,6 +30,10 @@ UNREAD = (
     "source",
     "track",
 )  # by trafilatura, which deletes them itself
+# What may stand in a head; anything else ends it (HTML, "in head" insertion mode).
+HEAD_ONLY = frozenset(
+    ("base", "basefont", "bgsound", "link", "meta", "noframes", "noscript", "script", "style", "template", "title")
+)
 ENOUGH = 0.5  # share of a page's plain text from which the fast extractor's choice needs no second opinion
 NEARLY_ALL = 0.8  # the same of a text that is shorter than …
 MIN_CHARS = 250  # trafilatura's own measure of one that is too short to be trusted
@@ -105,9 +109,24 @@ def _parsed(text: str) -> Element | None:
     if "<" not in text:
         return None
     try:
-        return html.document_fromstring(CONTROLS.sub("", text).encode("utf-8", "replace"), parser=PARSER)
+        tree = html.document_fromstring(CONTROLS.sub("", text).encode("utf-8", "replace"), parser=PARSER)
     except etree.ParserError:  # nothing but comments
         return None
+    _end_head(tree)
+    return tree
+
+
+def _end_head(tree: Element) -> None:
+    """Move content out of the head: libxml2 knows no <article> or <main>, which open the body where no tag does."""
+    head, body = tree.find("head"), tree.find("body")
+    strays = [] if head is None else [element for element in head if element.tag not in HEAD_ONLY]
+    if not strays:
+        return
+    if body is None:
+        body = etree.SubElement(tree, "body")
+    strays[-1].tail = (strays[-1].tail or "") + (body.text or "")
+    body.text = None
+    body[:0] = strays
 
 
 def _extracted(tree: Element, page: Page) -> Element | None:

@@ -77,3 +77,24 @@ def test_a_film_s_poster_is_a_picture_at_its_place_and_json_ld_names_a_cover() -
     assert images(f"<div>{TEXT}{film}{TEXT}</div>") == ["a/film.mp4", "a/still.jpg"]
     said = '{"@type": "NewsArticle", "image": [{"@type": "ImageObject", "url": "/cover.jpg"}]}'
     assert images(f"<div>{TEXT}</div>", f'<script type="application/ld+json">{said}</script>') == ["cover.jpg"]
+
+
+@pytest.mark.parametrize("tag", ["article", "main", "section", "div"])
+@pytest.mark.parametrize(
+    "head", ["<!doctype html><title>T</title>", "<meta charset=utf-8><title>T</title><header>Top</header>"]
+)
+def test_a_page_without_html_and_body_tags_is_read_whole(tag: str, head: str) -> None:
+    paragraphs = [PROSE.format(n) for n in range(4)]
+    inner = "".join(f"<p>{text}</p>" for text in paragraphs[:2])
+    markup = f"{head}<{tag}>{inner}<img src=/p.jpg alt=P></{tag}>{''.join(f'<p>{text}' for text in paragraphs[2:])}"
+    content = read_content(markup.encode(), "html", "https://e.org/", "text/html", CleaningRules(), ExtractSettings())
+    assert [block.text for block in content.kept] == paragraphs
+    assert content.metadata.title == "T"
+    assert [reference.url for reference in content.references] == ["https://e.org/p.jpg"]
+
+
+@pytest.mark.parametrize("markup", ["<body hidden><p>{}</p>", "<body><div aria-hidden=true><p>{}</p></div>"])
+def test_a_page_that_is_hidden_as_a_whole_is_what_the_extractor_reads(markup: str) -> None:
+    payload = markup.format(PROSE).encode()
+    content = read_content(payload, "html", "https://e.org/", "text/html", CleaningRules(), ExtractSettings())
+    assert [block.text for block in content.kept] == [PROSE]
