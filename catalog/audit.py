@@ -80,7 +80,8 @@ def ledger(state: State) -> Finding:
                 )
             if item.batch_id not in state.published and row.origins != (row.batch_id,):
                 problems.append(f"{where} consumed {item.batch_id}, which nobody published")
-        rejected, by_reason = sum(item.num_rejected for item in row.inputs), sum(row.rejects.values())
+        taken_down = sum(n for (table, _), n in state.removed.get(row.batch_id, {}).items() if table == "rejects")
+        rejected, by_reason = sum(item.num_rejected for item in row.inputs), sum(row.rejects.values()) + taken_down
         if rejected != by_reason:
             problems.append(f"{where}: {rejected} rows rejected, {by_reason} of them by reason")
     return verdict("ledger", problems, f"{len(state.published)} batches, the books of every input close")
@@ -180,6 +181,8 @@ def key_index(home: Home, view: View, damaged: set[str]) -> Finding:
     path = home.root / "indexes" / "keys.db"
     if not path.is_file():
         return Finding("key index", True, "not built yet; the first lookup builds it")
+    if said := integrity.database(path):  # every URL stands in a table and in its index: a damaged one differs
+        return Finding("key index", False, f"indexes/keys.db: {said}")
     try:
         held = {table: home.index.held(table) & set(view.urls(table)) - damaged for table in KEYS}
         with TemporaryDirectory() as folder:
@@ -187,7 +190,7 @@ def key_index(home: Home, view: View, damaged: set[str]) -> Finding:
             for table, urls in held.items():
                 aside.refresh(table, urls)
             aside.close()
-            wrong = [*home.index.damaged_files(), *_different(path, Path(folder) / "keys.db")]
+            wrong = _different(path, Path(folder) / "keys.db")
     except Corrupt as error:
         return Finding("key index", False, str(error).removesuffix("; run headrace doctor --repair"))
     except sqlite3.DatabaseError as error:

@@ -96,7 +96,7 @@ def _known(table: str) -> Iterator[str]:
 def _facet(db: duckdb.DuckDBPyConnection, table: str, facet: str) -> dict[str, Any]:
     """Compare a facet's shares; drift is the total variation distance, from 0 (the same) to 1 (nothing in common)."""
     name, _, field = facet.partition(".")
-    value = f"unnest(list_transform({name}, item -> item.{field}))" if field else name
+    value = f"unnest([item.{field} for item in {name}])" if field else name
     query = f"""
         WITH named AS (SELECT {value} AS value, batch_id FROM {table})
         SELECT coalesce(value, 'unknown'),

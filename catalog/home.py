@@ -193,7 +193,9 @@ def pending(state: State, stage: Stage, config: Config) -> list[Batch]:
     sources = {
         other.name: pipeline.recipe(other, config) for other in pipeline.enabled(config) if other.name in stage.reads
     }
-    done = state.consumed(stage.name, None if stage.forever else pipeline.recipe(stage, config))
+    done = state.consumed(stage.name, pipeline.recipe(stage, config))  # what was rolled back is not made again
+    if stage.forever:
+        done = done | state.consumed(stage.name, None)
     rows = [
         row
         for row in state.live.values()

@@ -16,8 +16,7 @@ from catalog.errors import Corrupt
 from catalog.schema import KEYS, TABLES
 
 LAYOUT = (
-    "CREATE TABLE IF NOT EXISTS files (file INTEGER PRIMARY KEY, tbl TEXT NOT NULL, url TEXT NOT NULL UNIQUE, "
-    "digest BLOB NOT NULL)",  # of the other columns: a damaged URL would look like that of a file which is gone
+    "CREATE TABLE IF NOT EXISTS files (file INTEGER PRIMARY KEY, tbl TEXT NOT NULL, url TEXT NOT NULL UNIQUE)",
     "CREATE TABLE IF NOT EXISTS keys (key BLOB NOT NULL, file INTEGER NOT NULL, row INTEGER NOT NULL, "
     "PRIMARY KEY (key, file, row)) WITHOUT ROWID",
 )
@@ -64,19 +63,11 @@ class KeyIndex:
         with self._store.sound():
             return set(self._held(table))
 
-    def damaged_files(self) -> list[str]:
-        """Return what is noted as the URL of a data file and cannot have been written so."""
-        with self._store.sound():
-            found = self._db.execute("SELECT tbl, url, digest FROM files ORDER BY url").fetchall()
-        return [url for table, url, digest in found if digest != _key(table, "", url)]
-
     def _held(self, table: str) -> dict[str, int]:
         return dict(self._db.execute("SELECT url, file FROM files WHERE tbl = ?", (table,)))
 
     def _add(self, table: str, url: str) -> None:
-        number = self._db.execute(
-            "INSERT INTO files (tbl, url, digest) VALUES (?, ?, ?)", (table, url, _key(table, "", url))
-        ).lastrowid
+        number = self._db.execute("INSERT INTO files (tbl, url) VALUES (?, ?)", (table, url)).lastrowid
         names = list(dict.fromkeys(column.partition(".")[0] for column in KEYS[table]))
         with _parquet(url) as parquet:
             present = [name for name in names if name in parquet.schema_arrow.names]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 Counts = dict[str, int]
+SHOWN = ("pages", "documents", "examples")  # tables with a column of their own in the list; --json has all
 
 
 def resolve(state: State, name: str) -> int:
@@ -170,12 +171,13 @@ def render_list(result: dict[str, Any], console: "Console") -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("seq", "time", "what", "live batches", "live rows", "tags", box=None, header_style="bold")
-    for name in ("seq", "live batches"):
-        next(column for column in table.columns if column.header == name).justify = "right"
+    table = Table("seq", "time", "what", "batches", *SHOWN, "all rows", "tags", box=None, header_style="bold")
+    for column in table.columns:
+        column.no_wrap = column.header == "time"
+        column.justify = "left" if column.header in ("time", "what", "tags") else "right"
     for item in result["snapshots"]:
-        rows = ", ".join(f"{name} {count:,}" for name, count in item["rows"].items())
-        cells = (str(item["seq"]), item["time"][:19].replace("T", " "), item["change"], str(item["batches"]), rows)
+        counts = [item["batches"], *(item["rows"].get(name, 0) for name in SHOWN), sum(item["rows"].values())]
+        cells = (str(item["seq"]), item["time"][:16].replace("T", " "), item["change"], *(f"{n:,}" for n in counts))
         table.add_row(*(escape(cell) for cell in (*cells, ", ".join(item["tags"]))))
     console.print(table)
     hidden = result["total"] - len(result["snapshots"])

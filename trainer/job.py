@@ -38,11 +38,7 @@ def run_train(home: Home, config: Config) -> StageReport:
             if not report.batches:
                 for line in settings.not_acted_on():
                     log.warning("train: %s", line)
-            chosen = _open_round(home, config, batches) or batches
-            if _round_id(config, chosen) in home.ledger.refresh().published:
-                report.notes.append(f"the round over these {len(chosen)} fuse batches was rolled back: not run again")
-                break
-            _add(report, _round(home, config, chosen))
+            _add(report, _round(home, config, _open_round(home, config, batches) or batches))
     report.seconds = time.monotonic() - started
     return report
 

@@ -21,8 +21,12 @@ from catalog.errors import InputError
 from catalog.export import current_examples
 from catalog.home import Home
 from catalog.ledger import Row, State
+from catalog.stage import Stage, StageReport
 from catalog.vectors import VectorIndex
 
+TRAIN = Stage(
+    "train", ("fuse",), (), 1, toychain._flavour, lambda home, config: StageReport("train"), joins=True, forever=True
+)
 TIME = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -112,6 +116,24 @@ def test_later_runs_leave_off_what_was_rolled_back_and_say_so_until_asked(home: 
     check_agreement(home)
 
 
+def test_a_round_that_was_rolled_back_is_not_trained_again(home: Home) -> None:
+    def consume(config: toychain.Config) -> int:
+        batches = home.todo(TRAIN, config)
+        nothing = storybook.pa.table({"example_id": storybook.pa.array([], storybook.pa.string())})
+        plan = toychain.Plan(tuple(toychain.Input(batch, 0) for batch in batches), nothing, "example_id")
+        return home.publish(TRAIN, config, [plan], lambda: lambda part: {}, toychain.RESOURCES).batches
+
+    config = toychain.make_config(home.root)
+    before, fused = home.view().seq, {batch.batch_id for batch in home.view().live("fuse")}
+    assert consume(config) == 1
+    assert home.view().state.consumed("train", None) == fused
+    snapshots.rollback(home, str(before), False)
+    assert home.view().state.consumed("train", None) == set(), "the consumed set follows"
+    assert home.todo(TRAIN, config) == []
+    snapshots.rollback(home, str(before + 1), False)
+    assert home.view().state.consumed("train", None) == fused
+
+
 def test_what_people_said_and_had_removed_outlasts_a_rollback(home: Home) -> None:
     stage = storybook.replace(CRAWL, name="review", tables=("reviews",))
     rows = storybook.pa.Table.from_pylist(
@@ -168,6 +190,8 @@ def test_a_diff_counts_rows_and_ids_and_measures_how_shares_moved(tmp_path: Path
             "pages": [storybook.page("de", "Hallo", licence="CC0"), storybook.page("fr", "Salut", licence="CC0")]
         }
         last = home.view().seq
+        first = next(row["seq"] for row in sql.query(home, "SELECT min(seq) AS seq FROM batches")["rows"])
+        assert {item["facet"] for item in drift.diff(home, str(first), None)["facets"]} >= {"entities.label", "split"}
         storybook.put(home, "crawl", storybook.Made(crawled), num_in=2)
         found = drift.diff(home, str(last), None)
         pages = found["tables"]["pages"]
