@@ -79,6 +79,27 @@ class DedupSettings(Settings):
     languages: tuple[str, ...] = ()
 
 
+PiiKind = Literal["email", "phone", "cn_id", "card", "passport", "ip"]
+
+
+class MaskSettings(Settings):
+    """Which personal data no stage writes down; part of `cleaning_rules`."""
+
+    mask_pii: bool = True
+    pii_kinds: tuple[PiiKind, ...] = (
+        "email",
+        "phone",
+        "cn_id",
+        "card",
+        "passport",
+    )  # ip is for who wants it: manuals are full of them
+
+    @property
+    def masked_kinds(self) -> tuple[PiiKind, ...]:
+        """The kinds that are masked: none where masking is off."""
+        return self.pii_kinds if self.mask_pii else ()
+
+
 StageName = Literal["crawl", "extract", "embed", "transcribe", "annotate", "dedup", "fuse", "train"]
 
 
@@ -105,7 +126,9 @@ class ReviewSettings(Settings):
 
     min_pass: float = Field(default=0.0, ge=0, le=1)  # the lower bound of the share that passes; 0: no review is asked
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
-    min_coverage: float = Field(default=0.5, ge=0, le=1)  # share of the current documents that the sample was drawn from
+    min_coverage: float = Field(
+        default=0.5, ge=0, le=1
+    )  # share of the current documents that the sample was drawn from
 
 
 class CatalogSettings(Settings):
@@ -162,6 +185,14 @@ class Config:
     def catalog(self) -> CatalogSettings:
         """The hub's own settings."""
         return self.section(CatalogSettings)
+
+    @property
+    def masking(self) -> MaskSettings:
+        """What `cleaning_rules` says of personal data, for stages of other packages than its owner's."""
+        rules = self.given.get("cleaning_rules") or {}
+        return MaskSettings.parse(
+            {name: rules[name] for name in MaskSettings.model_fields if name in rules}, self.where
+        )
 
     def resources(self, stage: StageName, default: Resources) -> Resources:
         """What `stage` may use: the configured resources, else its default."""

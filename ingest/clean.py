@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
 
+from catalog.pii import mask
 from ingest.compiled import CompiledRule, compile_rule
-from ingest.pii import mask
 from ingest.presidio import mask_entities
 from ingest.settings import CleaningRules
 from ingest.transforms import MAX_ROUNDS, fix_unicode

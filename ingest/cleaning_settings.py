@@ -6,12 +6,11 @@ from typing import Literal, TypeAlias
 from pydantic import field_validator, model_validator
 
 from catalog.ids import settings_hash
-from catalog.settings import Settings
+from catalog.settings import MaskSettings
 from ingest.rules import Rule, expand_files, shipped_rules
 
-PiiKind: TypeAlias = Literal["email", "phone", "cn_id", "card", "passport", "ip"]
-
-# What Presidio's patterns know and pii.py does not; names of people would take a model and a hundred times as long.
+# What Presidio's patterns know and catalog/pii.py does not; names of people would take a model, at a hundredth of the
+# speed.
 PresidioEntity: TypeAlias = Literal[
     "CRYPTO", "IBAN_CODE", "MAC_ADDRESS", "MEDICAL_LICENSE", "UK_NHS", "US_BANK_NUMBER", "US_DRIVER_LICENSE", "US_ITIN",
     "US_PASSPORT", "US_SSN",
@@ -25,21 +24,13 @@ SWITCHES = {
 }
 
 
-class CleaningRules(Settings):
+class CleaningRules(MaskSettings):
     """What is done to every block of text; each rule can be turned off by itself."""
 
     remove_html: bool = True  # off: blocks keep their inline tags
     normalize_whitespace: bool = True
     filter_stopwords: bool = True  # fills analysis_text; the training text never loses a word
     fix_unicode: bool = True
-    mask_pii: bool = True
-    pii_kinds: tuple[PiiKind, ...] = (
-        "email",
-        "phone",
-        "cn_id",
-        "card",
-        "passport",
-    )  # ip is for who wants it: manuals are full of them
     presidio_entities: tuple[PresidioEntity, ...] = ()  # more kinds: IBAN_CODE, US_SSN …, by Presidio (the extra `pii`)
     use_shipped_rules: bool = True  # those of rules.yaml that have no switch above
     disable: tuple[str, ...] = ()  # names of rules that shall not run

@@ -1,7 +1,7 @@
 """More kinds of personal data by the pattern recognisers of Presidio, which the extra `pii` installs.
 
-Ours in pii.py come first: on the labelled lines of tests/unit/ingest/pii_labelled.txt they find more, at a thirtieth of
-the time. Presidio adds what is particular to countries and trades: IBAN_CODE, US_SSN, UK_NHS, MEDICAL_LICENSE …
+Ours in catalog/pii.py come first: on the labelled lines of tests/unit/catalog/pii_labelled.txt they find more, at a
+thirtieth of the time. Presidio adds what is particular to countries and trades: IBAN_CODE, US_SSN, UK_NHS …
 """
 
 from collections import Counter

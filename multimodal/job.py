@@ -50,10 +50,9 @@ def run_transcribe(home: "Home", config: Config) -> StageReport:
 
     plans = map(Planner(home.view(), TRANSCRIBE, config).transcribe, batches)
     resources = config.resources("transcribe", TRANSCRIBE_DEFAULT)
-    settings = config.section(MultimodalSettings).transcribe
-    return home.publish(
-        TRANSCRIBE, config, plans, partial(Listener, settings, whisper, home.warehouse, resources), resources
-    )
+    settings, kinds = config.section(MultimodalSettings).transcribe, config.masking.masked_kinds
+    listener = partial(Listener, settings, whisper, home.warehouse, resources, kinds)
+    return home.publish(TRANSCRIBE, config, plans, listener, resources)
 
 
 def embed_settings(config: Config) -> Mapping[str, object]:
@@ -63,10 +62,11 @@ def embed_settings(config: Config) -> Mapping[str, object]:
 
 
 def transcribe_settings(config: Config) -> Mapping[str, object]:
-    """Return what changes the rows of transcribe: its section, the backend chosen, and whether its model is here."""
+    """Return what changes the rows of transcribe: its section, the backend, if its model is here, what is masked."""
     settings = config.section(MultimodalSettings).transcribe.model_dump(mode="json")
     backend = _backend(config)
-    return settings | {"backend": backend, "whisper": _model(_weights(config, "whisper"), backend)}
+    settings |= {"backend": backend, "whisper": _model(_weights(config, "whisper"), backend)}
+    return settings | {"masked_kinds": sorted(config.masking.masked_kinds)}
 
 
 def _weights(config: Config, task: Task) -> Weights:
@@ -105,7 +105,7 @@ TRANSCRIBE = Stage(
     name="transcribe",
     reads=("extract",),
     tables=("transcripts",),
-    result_version=1,
+    result_version=2,
     settings=transcribe_settings,
     run=run_transcribe,
     traces={"transcripts": "media_id"},

@@ -1,7 +1,7 @@
 """Recordings become transcripts, or the reason why not."""
 
 import queue
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catalog.errors import Corrupt
+from catalog.pii import mask_pieces
 from catalog.schema import Reason
 from multimodal.audio import SAMPLE_RATE, decode_audio
 from multimodal.chunks import map_chunks
@@ -38,8 +39,12 @@ def transcribe_rows(
     settings: TranscribeSettings,
     origin: Origin,
     read_payload: ReadPayload,
+    kinds: Collection[str] = (),
 ) -> list[Row | Reject]:
-    """Return a `transcripts` row or a Reject for each media row (media_id and locator), in order."""
+    """Return a `transcripts` row or a Reject for each media row (media_id and locator), in order.
+
+    Personal data of the given kinds (catalog.pii) is masked in texts, segments and words.
+    """
     idle: queue.SimpleQueue[Transcribe] = queue.SimpleQueue()
     for transcriber in transcribers:
         idle.put(transcriber)
@@ -47,7 +52,8 @@ def transcribe_rows(
     def hear(rows: Sequence[Row]) -> list[Row | Reject]:
         transcriber = idle.get()
         try:
-            return [_transcribe(row, transcriber, settings, origin, read_payload) for row in rows]
+            results = [_transcribe(row, transcriber, settings, origin, read_payload) for row in rows]
+            return [item if isinstance(item, Reject) else masked(item, kinds) for item in results]
         finally:
             idle.put(transcriber)
 
@@ -76,3 +82,28 @@ def _transcribe(
         "model": origin.model,
         "revision": origin.revision,
     }
+
+
+def masked(transcript: Row, kinds: Collection[str]) -> Row:
+    """Mask a `transcripts` row; what is said over several words or segments keeps all of them and their times."""
+    segments = transcript["segments"]
+    texts = _mask_runs([[segment["text"]] for segment in segments], kinds)
+    words = iter(_mask_runs([[word["word"] for word in segment["words"] or []] for segment in segments], kinds))
+    told = [
+        segment | {"text": text, "words": [word | {"word": next(words)} for word in segment["words"] or []]}
+        for segment, text in zip(segments, texts, strict=True)
+    ]
+    return transcript | {"text": " ".join(text.strip() for text in texts if text.strip()), "segments": told}
+
+
+def _mask_runs(runs: Sequence[Sequence[str]], kinds: Collection[str]) -> list[str]:
+    """Mask the pieces of all runs as one text, runs being told apart by white space; return them in order."""
+    pieces: list[str] = []
+    kept: list[int] = []
+    for run in runs:
+        apart = not run or not pieces or run[0][:1].isspace() or pieces[-1][-1:].isspace()
+        pieces.append("" if apart else " ")
+        kept += range(len(pieces), len(pieces) + len(run))
+        pieces += run
+    masked_pieces = mask_pieces(pieces, kinds)
+    return [masked_pieces[index] for index in kept]

@@ -1,6 +1,6 @@
 """The workers of embed and transcribe: load the models once, then turn parts into rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -72,8 +72,16 @@ class Embedder:
 class Listener:
     """Recordings in (plans.ROWS), transcripts out; without weights, `no_model` rejects that say what to do."""
 
-    def __init__(self, settings: TranscribeSettings, weights: Weights, warehouse: str, resources: Resources) -> None:
+    def __init__(
+        self,
+        settings: TranscribeSettings,
+        weights: Weights,
+        warehouse: str,
+        resources: Resources,
+        kinds: Collection[str] = (),
+    ) -> None:
         self._settings = settings
+        self._kinds = kinds
         self._weights = weights
         self._read = partial(_read, warehouse)
         self._origin = Origin(choose_backend(settings, weights), weights.name, weights.revision)
@@ -89,7 +97,7 @@ class Listener:
         if not self._transcribers:
             return _tables("transcribe", [{"rejects": [_no_model(row, self._weights) for row in rows]}])
         media = [row | {"media_id": row["record_id"]} for row in rows]
-        results = transcribe_rows(media, self._transcribers, self._settings, self._origin, self._read)
+        results = transcribe_rows(media, self._transcribers, self._settings, self._origin, self._read, self._kinds)
         both = list(zip(rows, results, strict=True))
         transcripts = [result for _, result in both if not isinstance(result, Reject)]
         rejected = [_rejected(row, result) for row, result in both if isinstance(result, Reject)]

@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from lxml import html
 from trafilatura import load_html
 
+from catalog.pii import mask
 from ingest.blocks import Block, read_page
 from ingest.charset import decode_text
 from ingest.clean import clean_block
 from ingest.compiled import compile_rule
 from ingest.content import main_blocks
 from ingest.document import compose, read_document
-from ingest.pii import mask
 from ingest.rejected import Rejected
 from ingest.rules import Rule, shipped_rules
 from ingest.settings import CleaningRules, ExtractSettings

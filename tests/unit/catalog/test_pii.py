@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from catalog.pii import is_card, is_chinese_id, mask, mask_pieces
 from ingest.document import read_document
-from ingest.pii import is_card, is_chinese_id, mask
 from ingest.settings import CleaningRules, ExtractSettings
 
 KINDS = ("email", "phone", "cn_id", "card", "passport", "ip")
@@ -99,3 +99,20 @@ def test_every_published_text_is_masked_and_no_address_is() -> None:
     assert not personal.search("\n".join([*texts, media["alt"], media["caption"]]))
     hits = {hit["rule"]: hit["hits"] for hit in document["rule_hits"]}
     assert {"pii_phone", "pii_email", "pii_cn_id", "pii_card"} <= hits.keys()
+
+
+def test_pieces_are_masked_as_the_text_that_they_make_up() -> None:
+    pieces = ["Call", " (212)", " 736-", "5000", ", mail jane", "@", "example.org, or +44 20", " 7946 0958."]
+    found = mask_pieces(pieces, KINDS)
+    assert found == ["Call", " [PHONE]", "", "", ", mail [EMAIL]", "", ", or [PHONE]", "."]
+    assert "".join(found) == mask("".join(pieces), KINDS)[0]
+    assert mask_pieces(pieces, ()) == pieces
+    assert mask_pieces([], KINDS) == []
+
+
+def test_cutting_a_text_into_pieces_changes_nothing_that_is_masked() -> None:
+    for line in LABELLED.read_text(encoding="utf-8").splitlines():
+        text = MARK.sub(lambda mark: mark[2], line)
+        whole, _ = mask(text, KINDS)
+        assert "".join(mask_pieces(list(text), KINDS)) == whole
+        assert "".join(mask_pieces([text[:20], text[20:]], KINDS)) == whole

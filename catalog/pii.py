@@ -3,7 +3,7 @@
 import ipaddress
 import re
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -59,29 +59,50 @@ class Recogniser:
 def mask(text: str, kinds: Collection[str]) -> tuple[str, Counter[str]]:
     """Replace personal data of the given kinds by its kind in brackets; return the text and the count by kind."""
     hits: Counter[str] = Counter()
-    found = -1
-    while found != hits.total() and SUSPECT.search(text):
-        found = hits.total()  # what is masked may lay bare the edge of something else
+    for kind, ranges, masked in _maskings(text, kinds):
+        hits[kind] += len(ranges)
+        text = masked
+    return text, hits
+
+
+def mask_pieces(pieces: Sequence[str], kinds: Collection[str]) -> list[str]:
+    """Mask pieces that continue each other, such as the words of a recording, as the one text that they make up.
+
+    What stands in several pieces is named in the first of them and missing in the others.
+    """
+    owners = [index for index, piece in enumerate(pieces) for _ in piece]
+    text = "".join(pieces)
+    for kind, ranges, masked in _maskings(text, kinds):
+        for start, end in reversed(ranges):
+            owners[start:end] = owners[start : start + 1] * len(_label(kind))
+        text = masked
+    found = [""] * len(pieces)
+    for owner, char in zip(owners, text, strict=True):
+        found[owner] += char
+    return found
+
+
+def _maskings(text: str, kinds: Collection[str]) -> Iterator[tuple[str, list[tuple[int, int]], str]]:
+    """Yield, one masking after the other, the kind, its half-open ranges in the text as it is then, and the result."""
+    found = True
+    while found and SUSPECT.search(text):
+        found = False  # what is masked may lay bare the edge of something else
         for recogniser in RECOGNISERS:
-            if recogniser.kind in kinds:
-                text, count = _mask_with(recogniser, text)
-                hits[recogniser.kind] += count
-    return text, +hits
+            if recogniser.kind in kinds and (ranges := _ranges(recogniser, text)):
+                found = True
+                starts, ends = [0, *(end for _, end in ranges)], [*(start for start, _ in ranges), len(text)]
+                kept = (text[start:end] for start, end in zip(starts, ends, strict=True))
+                text = _label(recogniser.kind).join(kept)
+                yield recogniser.kind, ranges, text
 
 
-def _mask_with(recogniser: Recogniser, text: str) -> tuple[str, int]:
-    count = 0
+def _ranges(recogniser: Recogniser, text: str) -> list[tuple[int, int]]:
     group = "data" if "data" in recogniser.pattern.groupindex else 0
+    return [match.span(group) for match in recogniser.pattern.finditer(text) if recogniser.is_valid(match[group])]
 
-    def replace(match: re.Match[str]) -> str:
-        nonlocal count
-        if not recogniser.is_valid(match[group]):
-            return match[0]
-        count += 1
-        start, end = match.start(group) - match.start(), match.end(group) - match.start()
-        return f"{match[0][:start]}[{recogniser.kind.upper()}]{match[0][end:]}"
 
-    return recogniser.pattern.sub(replace, text), count
+def _label(kind: str) -> str:
+    return f"[{kind.upper()}]"
 
 
 def is_chinese_id(number: str) -> bool:
