@@ -21,7 +21,7 @@ from catalog.errors import Corrupt, HeadraceError
 from catalog.home import Home, View, place_of
 from catalog.integrity import Damage
 from catalog.keys import KeyIndex
-from catalog.ledger import State
+from catalog.ledger import Ledger, State
 from catalog.schema import KEYS, TABLES
 from catalog.settings import CatalogSettings
 from catalog.store import Store
@@ -325,11 +325,21 @@ def broken_tables(settings: CatalogSettings) -> dict[str, str]:
                 store.reached(name)
             except Corrupt as error:
                 broken[name] = str(error).partition("; run headrace doctor")[0]
-        written = {path.name for path in (Path(warehouse) / "data").glob("*")} if files.is_local(warehouse) else set()
-        lost = (written & {"batches", *TABLES}) - set(names)
-        return broken | {name: f"table {name} is not in the catalog, though there are shards of it" for name in lost}
+        if "batches" not in names:
+            if files.is_local(warehouse) and Path(warehouse, "data", "batches").is_dir():
+                broken["batches"] = "table batches is not in the catalog, though there are shards of it"
+        elif "batches" not in broken:
+            lost = lost_tables(Ledger(store).refresh(), names)
+            broken |= {name: f"table {name} is not in the catalog, though the ledger says it has rows" for name in lost}
+        return broken
     finally:
         store.close()
+
+
+def lost_tables(state: State, names: Iterable[str]) -> set[str]:
+    """Return the tables that have rows, as the ledger says, and are not among `names`."""
+    rows = state.published.values()
+    return ({table for row in rows for table in row.outputs} | {"rejects" for row in rows if row.rejects}) - set(names)
 
 
 def tables_open(settings: CatalogSettings) -> Finding:

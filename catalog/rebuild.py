@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from catalog import compact, files, integrity, ledger
+from catalog import audit, compact, files, integrity, ledger
 from catalog.errors import Corrupt
 from catalog.files import Found, listing
 from catalog.ledger import LINK, Ledger, Row, State
@@ -35,7 +35,7 @@ def set_aside(path: Path) -> None:
 
 def rebuild(root: Path, warehouse: str, settings: CatalogSettings, broken: Iterable[str]) -> list[str]:
     """Make these tables anew; return one line on each. Raise Corrupt if the ledger's own files are incomplete."""
-    names = sorted(broken, key=lambda name: (name != "batches", name))
+    names = set(broken)
     store = Store(root, warehouse, settings.catalog)
     try:
         said = []
@@ -44,12 +44,12 @@ def rebuild(root: Path, warehouse: str, settings: CatalogSettings, broken: Itera
             _replace(store, "batches", urls)
             said.append(f"batches: rebuilt, {len(state.rows)} rows")
         state = Ledger(store).refresh()
-        for name in names:
-            if name != "batches":
-                urls, lost = sources(warehouse, name, state)
-                _replace(store, name, urls)
-                missing = f"; {', '.join(lost[:3])} could not be found whole: restore from a backup" if lost else ""
-                said.append(f"{name}: rebuilt from {len(urls)} files{missing}")
+        names |= audit.lost_tables(state, store.names())
+        for name in sorted(names - {"batches"}):
+            urls, lost = sources(warehouse, name, state)
+            _replace(store, name, urls)
+            missing = f"; {', '.join(lost[:3])} could not be found whole: restore from a backup" if lost else ""
+            said.append(f"{name}: rebuilt from {len(urls)} files{missing}")
         return said
     finally:
         store.close()

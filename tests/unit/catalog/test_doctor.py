@@ -23,7 +23,7 @@ from catalog import audit, doctor, models
 from catalog.home import Home
 from catalog.ledger import InputCounts, Row, State
 from catalog.schema import KEYS
-from catalog.settings import Config
+from catalog.settings import CatalogSettings, Config
 from catalog.vectors import VectorIndex
 
 
@@ -70,6 +70,13 @@ def test_a_sound_home_is_in_order(told: Story) -> None:
     assert found["unfinished work"]["detail"] == "none"
     assert found["vector indexes"]["detail"] == "1 match their manifests"
     assert set(found) >= {"ledger", "shards", "rows", "key index", "packages", "faiss", "model clip", "model lm"}
+
+
+def test_a_young_home_in_which_nothing_was_rejected_yet_is_in_order(tmp_path: Path) -> None:
+    with Home.open(CatalogSettings(root=tmp_path)) as home:
+        storybook.put(home, "crawl", storybook.Made({"pages": [storybook.page("z", "Z")]}), num_in=1)
+    found = doctor.examine(Config({"root": str(tmp_path), "models": "offline"}))
+    assert wrong({item["check"]: item for item in found["checks"]}) == []
 
 
 def _flip(path: Path) -> None:
