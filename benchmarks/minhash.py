@@ -167,20 +167,20 @@ def core(documents: Sequence[Document]) -> dict[str, Any]:
     """Shingle, sign, sort the bands, verify: what the peers do, in memory."""
     import numpy as np
 
-    from catalog.minhash import Recipe, band_keys, jaccard, shingles, tokenize
+    from catalog.minhash import Recipe, band_keys, jaccard, tokenize
 
     result: dict[str, Any] = {}
     recipe = Recipe(32, 4, 3, 3)
     with clock(result):
         codes = [tokenize(item.text) for item in documents]
         keys = band_keys(codes, recipe)
-        met = set()
+        met = []
         for band in keys.T:
             order = np.argsort(band, kind="stable")
             same = np.flatnonzero(band[order][1:] == band[order][:-1])
-            met |= set(zip(order[same].tolist(), order[same + 1].tolist(), strict=True))
-        sets = {k: shingles(codes[k], recipe) for pair in met for k in pair}
-        close = [(one, other) for one, other in met if jaccard(sets[one], [sets[other]])[0] >= 0.5]
+            met.append(order[same] * len(codes) + order[same + 1])
+        pairs = np.stack(np.divmod(np.unique(np.concatenate(met)), len(codes)), axis=1)
+        close = pairs[jaccard(codes, pairs, recipe) >= 0.5].tolist()
     return {**result, "pairs": [(documents[one].id, documents[other].id) for one, other in close]}
 
 

@@ -6,12 +6,12 @@ costs a binary search a segment; small segments are merged as they add up, and n
 
 import hashlib
 import json
+import mmap
 import shutil
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +39,7 @@ SEGMENT_TOKENS = 20_000_000  # 80 MB
 PER_BAND = 100  # candidates that a band may name: what more documents share is a template, and the oldest stand for it
 PER_DOCUMENT = 128  # candidates to verify, those that share most bands first
 QUERIES = 1000  # documents looked up at once
+READ = 5000  # documents read and tokenized at once, at least a batch
 ROW, SHIFT = np.uint64(0xFFFFFFFF), np.uint64(32)  # an entry holds a key above the number of its row
 
 Entries = NDArray[np.uint64]
@@ -64,11 +65,19 @@ class Segment:
         bands, rows = paths(folder, entry)
         try:  # an empty array cannot be mapped
             self.bands: Entries = np.load(bands, mmap_mode="r" if entry.num_rows else None)
-            self.rows = pa.ipc.open_file(pa.memory_map(str(rows))).read_all()
+            with rows.open("rb") as file:
+                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self.rows = pa.ipc.open_file(pa.py_buffer(mapped)).read_all()
         except (OSError, ValueError, pa.ArrowInvalid) as error:
             raise Corrupt(f"{bands.with_suffix('')}: {error}; run headrace doctor --repair") from error
         chunks = [self.rows[name].chunk(0) for name in ("text", "title") if entry.num_rows]
         self._tokens = [(item.offsets.to_numpy(), item.values.to_numpy()) for item in chunks]
+        self._mapped = [item for item in (mapped, self.bands.base) if isinstance(item, mmap.mmap)]
+
+    def release(self) -> None:
+        """Let go of the pages that were read, which would count as this process's memory until others need it."""
+        for mapped in self._mapped:
+            mapped.madvise(mmap.MADV_DONTNEED)
 
     @cached_property
     def keys(self) -> Codes:
@@ -81,6 +90,11 @@ class Segment:
     def text(self, row: int) -> Text:
         """Return the token codes of one document."""
         return Text(*(values[offsets[row] : offsets[row + 1]] for offsets, values in self._tokens))
+
+    def num_tokens(self, rows: Numbers) -> Numbers:
+        """Return the lengths of texts."""
+        offsets, _ = self._tokens[0]
+        return np.asarray(offsets[rows + 1] - offsets[rows], np.int64)
 
     def probe(self, keys: Codes) -> Iterator[tuple[Numbers, Numbers]]:
         """Yield, band by band, which queries (keys [queries, bands]) meet which rows."""
@@ -123,9 +137,8 @@ class BandIndex:
             held = self.batches
             if gone := held - set(wanted):
                 self._drop("batch_id", gone)
-            for batch in wanted:
-                if batch not in held:
-                    self._add(batch, self._read(view, batch))
+            for batches in _groups(view, [batch for batch in wanted if batch not in held]):
+                self._add(batches, self._read(view, batches))
 
     def forget(self, ids: Collection[str]) -> int:
         """Remove documents by id, as if their batches had never held them; return how many rows that were."""
@@ -153,46 +166,64 @@ class BandIndex:
                 found.append(start + np.flatnonzero(ours.to_numpy()))
         return np.concatenate(found)
 
-    def rows(self, numbers: Numbers) -> pa.Table:
-        """Return COLUMNS of the documents with these numbers, in their order."""
-        of = np.searchsorted(self._starts, numbers, "right") - 1
+    def rows(self, numbers: Numbers, columns: Sequence[str] = COLUMNS) -> pa.Table:
+        """Return columns (see COLUMNS) of the documents with these numbers, in their order."""
+        of = self._segments_of(numbers)
         order = np.argsort(of, kind="stable")
         pieces = [
-            self._segments[k].rows.select(COLUMNS).take(numbers[order][of[order] == k] - self._starts[k])
-            for k in np.unique(of)
+            self._segments[k].rows.select(columns).take(numbers[of == k] - self._starts[k]) for k in np.unique(of)
         ]
-        found = pa.concat_tables([pa.schema([ROWS.field(name) for name in COLUMNS]).empty_table(), *pieces])
+        found = pa.concat_tables([pa.schema([ROWS.field(name) for name in columns]).empty_table(), *pieces])
         return found.take(np.argsort(order))
 
-    def text(self, number: int) -> Text:
-        """Return the token codes of one document."""
-        of = int(np.searchsorted(self._starts, number, "right")) - 1
-        return self._segments[of].text(int(number - self._starts[of]))
+    def texts(self, numbers: Numbers) -> list[Text]:
+        """Return the token codes of documents."""
+        of = self._segments_of(numbers)
+        rows = numbers - self._starts[of]
+        return [self._segments[k].text(row) for k, row in zip(of.tolist(), rows.tolist(), strict=True)]
 
-    def pairs(self, numbers: Numbers) -> Iterator[tuple[int, Numbers]]:
-        """Yield, for each of these documents, the others that share a band with it."""
+    def num_tokens(self, numbers: Numbers) -> Numbers:
+        """Return the lengths of documents' texts."""
+        of = self._segments_of(numbers)
+        found = np.empty(len(numbers), np.int64)
+        for k in np.unique(of):
+            found[of == k] = self._segments[k].num_tokens(numbers[of == k] - self._starts[k])
+        return found
+
+    def pairs(self, numbers: Numbers) -> Iterator[Numbers]:
+        """Yield pairs [n, 2] of these documents and others that share a band, QUERIES documents at a time."""
         for start in range(0, len(numbers), QUERIES):
             asked = numbers[start : start + QUERIES]
-            of = np.searchsorted(self._starts, asked, "right") - 1
+            of = self._segments_of(asked)
             keys = np.empty((len(asked), self._recipe.num_bands), np.uint32)
             for k in np.unique(of):
                 keys[of == k] = self._segments[k].keys[asked[of == k] - self._starts[k]]
-            met = [
-                (queries << 40) | (rows + first)
-                for first, segment in zip(self._starts, self._segments, strict=False)
-                if segment.entry.num_rows
-                for queries, rows in segment.probe(keys)
-            ]
+            met = [np.empty(0, np.int64)]
+            for first, segment in zip(self._starts, self._segments, strict=False):
+                if segment.entry.num_rows:
+                    met += [(queries << 40) | (rows + first) for queries, rows in segment.probe(keys)]
+                    segment.release()
             shared, counts = np.unique(np.concatenate(met), return_counts=True)
             queries, found = shared >> 40, shared & ((1 << 40) - 1)
             order = np.lexsort((found, -counts, queries))
             order = order[found[order] != asked[queries[order]]]
-            ends = np.searchsorted(queries[order], np.arange(len(asked) + 1))
-            for k, number in enumerate(asked.tolist()):
-                yield number, np.sort(found[order[ends[k] : ends[k + 1]][:PER_DOCUMENT]])
+            queries, found = queries[order], found[order]
+            rank = np.arange(len(queries)) - np.searchsorted(queries, queries)
+            best = rank < PER_DOCUMENT
+            yield np.stack([asked[queries[best]], found[best]], axis=1)
 
-    def _read(self, view: View, batch: str) -> pa.Table:
-        found = view.read("documents", SOURCE, [batch]).sort_by("document_id")
+    def release(self) -> None:
+        """Let go of the pages that were read."""
+        for segment in self._segments:
+            segment.release()
+
+    def _segments_of(self, numbers: Numbers) -> Numbers:
+        return np.searchsorted(self._starts, numbers, "right") - 1
+
+    def _read(self, view: View, batches: Sequence[str]) -> pa.Table:
+        found = view.read("documents", SOURCE, batches)
+        place = pa.compute.index_in(found["batch_id"], pa.array(batches, pa.string()))
+        found = found.append_column("place", place).sort_by([("place", "ascending"), ("document_id", "ascending")])
         if len(self._languages):
             found = found.filter(pa.compute.is_in(found["language"], self._languages))
         texts, titles = ([tokenize(item or "") for item in found[name].to_pylist()] for name in ("text", "title"))
@@ -202,8 +233,8 @@ class BandIndex:
         rows = pa.table({**{name: found[name] for name in COLUMNS}, **tokens}, schema=ROWS)
         return rows.filter(pa.array(long)).combine_chunks()
 
-    def _add(self, batch: str, rows: pa.Table) -> None:
-        """Write a batch's documents as a segment, in one with the small ones before it."""
+    def _add(self, batches: Sequence[str], rows: pa.Table) -> None:
+        """Write the documents of batches as a segment, in one with the small ones before it."""
         keys = band_keys(_lists(rows, "text"), self._recipe).T.astype(np.uint64)
         added = np.sort(keys << SHIFT | np.arange(rows.num_rows, dtype=np.uint64), axis=1)
         keep, num_rows, num_tokens = len(self._segments), rows.num_rows, _num_tokens(rows)
@@ -216,7 +247,7 @@ class BandIndex:
         small = self._segments[keep:]
         held = [batch for segment in small for batch in segment.entry.batches]
         joined = _join([*((segment.bands, segment.rows) for segment in small), (added, rows)])
-        self._save([*self._segments[:keep], self._write([*held, batch], *joined)])
+        self._save([*self._segments[:keep], self._write([*held, *batches], *joined)])
 
     def _drop(self, column: str, gone: Collection[str]) -> None:
         """Write the segments that hold such documents without them."""
@@ -232,11 +263,11 @@ class BandIndex:
         self._save(segments)
 
     def _write(self, batches: Sequence[str], bands: Entries, rows: pa.Table) -> Segment:
-        written, sink = BytesIO(), pa.BufferOutputStream()
-        np.save(written, bands)
-        with pa.ipc.new_file(sink, ROWS) as file:
+        sinks = pa.BufferOutputStream(), pa.BufferOutputStream()
+        np.save(sinks[0], bands)
+        with pa.ipc.new_file(sinks[1], ROWS) as file:
             file.write_table(rows.combine_chunks())
-        data = (written.getvalue(), sink.getvalue().to_pybytes())
+        data = [sink.getvalue() for sink in sinks]
         first, second = (hashlib.sha256(item).hexdigest() for item in data)
         name = make_id("segment", *batches, first, second)
         entry = Entry(name, tuple(batches), rows.num_rows, _num_tokens(rows), (first, second))
@@ -282,6 +313,21 @@ def read_manifest(folder: Path) -> list[Entry]:
         return [Entry(**{**item, **{name: tuple(item[name]) for name in lists}}) for item in found]
     except (UnicodeDecodeError, json.JSONDecodeError, TypeError, KeyError) as error:
         raise Corrupt(f"{path} is no manifest: {error}; run headrace doctor --repair") from error
+
+
+def _groups(view: View, batches: Sequence[str]) -> Iterator[list[str]]:
+    """Yield batches that are read together, oldest first."""
+    group: list[str] = []
+    total = 0
+    for batch in batches:
+        count = view.state.published[batch].outputs.get("documents", 0)
+        if group and total + count > min(READ, SEGMENT_ROWS):
+            yield group
+            group, total = [], 0
+        group.append(batch)
+        total += count
+    if group:
+        yield group
 
 
 def _join(pieces: Sequence[tuple[Entries, pa.Table]]) -> tuple[Entries, pa.Table]:

@@ -241,8 +241,11 @@ class Planner:
 
     def _lookup(self, column: str, values: Iterable[str], ids: Collection[str]) -> dict[Record, Version]:
         """Return documents that were decided about under this recipe."""
+        batches = self._decided - set(ids)
+        if not batches:
+            return {}
         rows = self._view.lookup("documents", column, values, COLUMNS)
-        decided = pa.array(sorted(self._decided - set(ids)), pa.string())
+        decided = pa.array(sorted(batches), pa.string())
         return {item.record: item for item in versions(rows.filter(pa.compute.is_in(rows["batch_id"], decided)))}
 
     def _decisions(self, column: str, values: Iterable[str]) -> pa.Table:

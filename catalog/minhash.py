@@ -22,6 +22,8 @@ ASCII_TOKEN = re.compile(r"[A-Za-z0-9]+")
 IS_HAN, NAMED, NUMERAL = np.uint32(1), np.uint32(2), np.uint32(4)  # the lowest bits of a code, below its 29-bit hash
 FLAGS = 3
 MIXERS = tuple(np.uint64(number) for number in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F))
+OWNER = np.uint64(44)  # bits of a shingle's hash that are compared, below the number of its text
+SIGNED = 1000  # texts signed at once: their signatures are Python lists for a moment
 VOCABULARY = 500_000  # words remembered with their codes: about 60 MB
 
 
@@ -67,13 +69,8 @@ class Recipe:
         return np.where(2 * (han[ends] - han[ends - lengths]) > lengths, self.shingle_chars, self.shingle_words)
 
 
-def shingles(codes: Codes, recipe: Recipe) -> Hashes:
-    """Return the set of a text's shingles as sorted distinct 64-bit hashes; a text shorter than one has none."""
-    (size,) = recipe.sizes(codes, np.array([len(codes)]))
-    return np.unique(_windows(codes, size))
-
-
 def _windows(codes: Codes, size: int) -> Hashes:
+    """Return the hash of each run of `size` tokens."""
     if len(codes) < size:
         return np.empty(0, np.uint64)
     words = (codes >> FLAGS).astype(np.uint64)
@@ -92,6 +89,11 @@ def band_keys(texts: Sequence[Codes], recipe: Recipe) -> Codes:
 
     No text may be shorter than a shingle.
     """
+    parts = [_band_keys(texts[start : start + SIGNED], recipe) for start in range(0, len(texts), SIGNED)]
+    return np.concatenate([np.empty((0, recipe.num_bands), np.uint32), *parts])
+
+
+def _band_keys(texts: Sequence[Codes], recipe: Recipe) -> Codes:
     rows = recipe.rows_per_band
     hashes, offsets = _flat(texts, recipe)
     matrix = RMinHash.digest_matrix_from_flat_token_hashes(hashes, offsets, recipe.num_bands * rows, SEED)
@@ -105,7 +107,7 @@ def band_keys(texts: Sequence[Codes], recipe: Recipe) -> Codes:
 
 
 def _flat(texts: Sequence[Codes], recipe: Recipe) -> tuple[Hashes, Hashes]:
-    """Return the shingles of all texts in a row, and where each text's begin."""
+    """Return the shingles of all texts in a row, and where each text's begin; a text shorter than one has none."""
     lengths = np.array([len(codes) for codes in texts], np.int64)
     ends = np.cumsum(lengths)
     flat = np.concatenate(texts) if len(texts) else np.empty(0, np.uint32)
@@ -117,18 +119,32 @@ def _flat(texts: Sequence[Codes], recipe: Recipe) -> tuple[Hashes, Hashes]:
     for size, windows in pieces.items():
         ours = of_token[: len(windows)] == size
         chosen[: len(windows)][ours] = windows[ours]
-    offsets = np.concatenate([[0], np.cumsum(lengths - sizes + 1)]).astype(np.uint64)
+    offsets = np.concatenate([[0], np.cumsum(np.maximum(lengths - sizes + 1, 0))]).astype(np.uint64)
     return chosen[np.arange(len(flat)) <= last], offsets
 
 
-def jaccard(one: Hashes, others: Sequence[Hashes]) -> list[float]:
-    """Return the exact Jaccard similarity of one set of shingles with each of the others."""
-    if not len(one):
-        return [0.0 for _ in others]
-    lengths = np.array([len(other) for other in others], np.int64)
-    together = np.concatenate(others) if len(others) else one[:0]
-    places = np.minimum(np.searchsorted(one, together), len(one) - 1)
-    hits = np.concatenate([[0], np.cumsum(one[places] == together)])
+def jaccard(texts: Sequence[Codes], pairs: NDArray[np.int64], recipe: Recipe) -> NDArray[np.float64]:
+    """Return the exact Jaccard similarity of the sets of shingles of each pair [n, 2] of these (at most 2^20) texts."""
+    hashes, offsets = _flat(texts, recipe)
+    of = np.repeat(np.arange(len(texts), dtype=np.uint64), offsets[1:] - offsets[:-1])
+    keys = np.sort(of << OWNER | hashes >> (np.uint64(64) - OWNER))
+    keys = keys[np.diff(keys, prepend=~keys[:1]) != 0]
+    sizes = np.bincount((keys >> OWNER).astype(np.int64), minlength=len(texts))
+    one, other = pairs.T
+    lengths = sizes[other]
     ends = np.cumsum(lengths)
+    places = np.repeat(np.cumsum(sizes)[other] - ends, lengths) + np.arange(lengths.sum())
+    wanted = np.repeat(one.astype(np.uint64) << OWNER, lengths) | (
+        keys[places] & ((np.uint64(1) << OWNER) - np.uint64(1))
+    )
+    hits = np.concatenate([[0], np.cumsum(contained(wanted, keys))])
     common = hits[ends] - hits[ends - lengths]
-    return [float(value) for value in common / (len(one) + lengths - common)]
+    return np.asarray(common / np.maximum(sizes[one] + lengths - common, 1), np.float64)
+
+
+def contained(wanted: Hashes, held: Hashes) -> NDArray[np.bool_]:
+    """Return which values are among others, which are sorted."""
+    if not len(held):
+        return np.zeros(len(wanted), np.bool_)
+    places = np.minimum(np.searchsorted(held, wanted), len(held) - 1)
+    return np.equal(held[places], wanted, dtype=np.bool_)

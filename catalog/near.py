@@ -2,8 +2,7 @@
 
 import shutil
 from collections import defaultdict
-from collections.abc import Collection, Mapping
-from functools import lru_cache
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +11,10 @@ from rensa import RMinHash
 
 from catalog.bands import BandIndex, Numbers, folder_of
 from catalog.lookalikes import other_things
-from catalog.minhash import Hashes, Recipe, jaccard, shingles
+from catalog.minhash import Recipe, jaccard
 from catalog.settings import DedupSettings
 
-REMEMBERED = 2000  # sets of shingles
+TOKENS = 500_000  # of pairs that are compared at once
 
 
 def recipe(settings: DedupSettings) -> Recipe:
@@ -64,7 +63,7 @@ def search(
 def _numbers(index: BandIndex, records: Collection[tuple[str, str]]) -> Numbers:
     """Return the numbers of documents; those that are not compared (too short, another language) have none."""
     numbers = index.numbers({batch for _, batch in records})
-    rows = index.rows(numbers)
+    rows = index.rows(numbers, ["document_id", "batch_id"])
     held = zip(rows["document_id"].to_pylist(), rows["batch_id"].to_pylist(), strict=True)
     return numbers[np.array([record in records for record in held], np.bool_)]
 
@@ -72,21 +71,23 @@ def _numbers(index: BandIndex, records: Collection[tuple[str, str]]) -> Numbers:
 def _verified(index: BandIndex, numbers: Numbers, settings: DedupSettings) -> dict[tuple[int, int], float]:
     """Return the pairs of these documents and others that are near-duplicates, with their similarity."""
     made = recipe(settings)
-
-    @lru_cache(REMEMBERED)
-    def shingled(number: int) -> Hashes:
-        return shingles(index.text(number).codes, made)
-
     found: dict[tuple[int, int], float] = {}
-    asked = set(numbers.tolist())
-    for number, candidates in index.pairs(numbers):
-        others = [other for other in candidates.tolist() if other > number or other not in asked]
-        if not others:
-            continue
-        for other, score in zip(others, jaccard(shingled(number), [shingled(item) for item in others]), strict=True):
-            if score < settings.threshold:
-                continue
-            if settings.keep_lookalikes and other_things(index.text(number), index.text(other)):
-                continue
-            found[number, other] = score
+    for pairs in _candidates(index, numbers):
+        met, places = np.unique(pairs, return_inverse=True)
+        places = places.reshape(pairs.shape)
+        texts = index.texts(met)
+        scores = jaccard([text.codes for text in texts], places, made)
+        alike = scores >= settings.threshold
+        if settings.keep_lookalikes:
+            alike[alike] = ~other_things([(texts[one], texts[other]) for one, other in places[alike].tolist()])
+        found |= zip(map(tuple, pairs[alike].tolist()), scores[alike].tolist(), strict=True)
+        index.release()
     return found
+
+
+def _candidates(index: BandIndex, numbers: Numbers) -> Iterator[Numbers]:
+    """Yield pairs [n, 2] to compare, each pair once, a bounded number of tokens at a time."""
+    for pairs in index.pairs(numbers):
+        new = pairs[(pairs[:, 0] < pairs[:, 1]) | ~np.isin(pairs[:, 1], numbers)]
+        tokens = np.cumsum(index.num_tokens(new.reshape(-1)).reshape(-1, 2).sum(axis=1))
+        yield from (part for part in np.split(new, np.flatnonzero(np.diff(tokens // TOKENS)) + 1) if len(part))

@@ -130,9 +130,10 @@ def test_the_index_is_the_same_however_it_was_built(home: Home, config: Config, 
     built.refresh(view, live)
     everything = np.arange(len(built))
     assert grown.rows(everything).equals(built.rows(everything))
-    assert all((grown.text(n).codes == built.text(n).codes).all() for n in range(len(built)))
-    assert [(n, found.tolist()) for n, found in grown.pairs(everything)] == [
-        (n, found.tolist()) for n, found in built.pairs(everything)
+    texts = zip(grown.texts(everything), built.texts(everything), strict=True)
+    assert all((one.codes == other.codes).all() for one, other in texts)
+    assert [found.tolist() for found in grown.pairs(everything)] == [
+        found.tolist() for found in built.pairs(everything)
     ]
     grown.refresh(view, live[1:4])
     assert grown.batches == frozenset(live[1:4])
@@ -208,7 +209,7 @@ def test_a_forgotten_document_stands_for_nothing_and_does_not_come_back(home: Ho
     assert [index.forget([gone]), index.forget([gone])] == [1, 0]
     index.refresh(home.view(), [batch])
     assert index.rows(np.arange(len(index)))["url"].to_pylist() == ["b"]
-    marks = np.concatenate([index.text(n).codes for n in range(len(index))])
+    marks = np.concatenate([text.codes for text in index.texts(np.arange(len(index)))])
     assert not np.isin(tokenize(STORY), marks).any()
 
 
