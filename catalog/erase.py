@@ -7,7 +7,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,7 +21,8 @@ from catalog.schema import TABLES
 from catalog.store import committing
 from catalog.warc import iterate_segment
 
-Mask = Callable[[str, pa.Table], Any]
+Mask: TypeAlias = Callable[[str, pa.Table], Any]
+Moved: TypeAlias = tuple[str, int] | None  # a file and its rows; None where no row is left
 STORED = 65_535  # bytes of one stored block of deflate (RFC 1951)
 FIXED = 10 + 8  # of a gzip member: header, and checksum with size (RFC 1952)
 BLOCK = 5  # of a stored block
@@ -32,102 +33,121 @@ RECORD = (
 
 
 class Eraser:
-    """Takes rows out of the tables of one home, so that no file holds them any more."""
+    """Takes rows out of the tables of one home, so that no file holds them any more; a killed one is continued."""
 
-    def __init__(self, home: Home, mask: Mask) -> None:
+    def __init__(self, home: Home, mask: Mask, columns: Callable[[str], list[str]], notes: Path) -> None:
         self._home = home
-        self._mask = mask
-        self._moved: dict[str, tuple[str, int] | None] = {}  # shard URL → the new one and its rows, None: no rows left
+        self._mask = mask  # which rows of a table go, from these columns of it
+        self._columns = columns
+        self._notes = notes  # where what is being replaced is written down
 
     def run(self, tables: Iterable[str]) -> int:
-        """Rewrite the files that hold such rows, the parts' records last; return how many files were replaced."""
-        names = [name for name in tables if name != "rejects"]
-        before = {name: self._home.store.reached(name) for name in (*names, "rejects")}
-        for name in names:
-            self._replace(name, self._rewritten(name))
-        self._replace("rejects", self._records())
-        for name, reached in before.items():
-            self._home.store.expire_now(name)
-            failpoint.reach("purge-expired")
-            self._delete((reached | self._moved.keys() & set(self._own(name))) - self._home.store.reached(name))
-        return len(self._moved)
+        """Rewrite the files that hold such rows until none does; return how many files were replaced."""
+        number = 0
+        while True:
+            if not self._notes.is_file():
+                plan = self._plan([name for name in tables if name != "rejects"])
+                if not any(plan["moved"].values()):
+                    return number
+                files.replace(str(self._notes), json.dumps(plan).encode())
+                failpoint.reach("purge-written")
+            plan = json.loads(self._notes.read_text(encoding="utf-8"))
+            for name, moved in plan["moved"].items():
+                self._replace(name, moved)
+                number += len(moved)
+            for name, before in plan["reached"].items():
+                self._home.store.expire_now(name)
+                failpoint.reach("purge-expired")
+                self._delete({*before, *plan["moved"][name]} - self._home.store.reached(name))
+            self._notes.unlink()
 
-    def _own(self, name: str) -> list[str]:
-        return [url for url in self._moved if f"/data/{name}/" in url]
+    def _plan(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Write new files beside those that hold such rows; tell the new by the old, and what every table reaches."""
+        moved = {name: self._rewritten(name) for name in names}
+        moved["rejects"] = self._records({url: new for done in moved.values() for url, new in done.items()})
+        return {"moved": moved, "reached": {name: sorted(self._home.store.reached(name)) for name in moved}}
 
     def _delete(self, urls: Iterable[str]) -> None:
         for url in sorted(urls):
             files.remove(url)
             files.remove(url + files.DIGEST)
 
-    def _rewritten(self, name: str) -> dict[str, tuple[str, int] | None]:
-        """Write the files of a table anew that hold such rows; return the new file by the old."""
-        done: dict[str, tuple[str, int] | None] = {}
+    def _rewritten(self, name: str) -> dict[str, Moved]:
+        """Write the files of a table anew that hold such rows."""
+        done: dict[str, Moved] = {}
         for url in self._home.store.plan(self._home.store.load(name), None):
-            fs, path = files.open_fs(url)
-            with fs.open(path, "rb") as file:
-                rows = pq.read_table(file)
-            gone = self._mask(name, filled(rows, TABLES[name].names, name))
+            gone = self._gone(name, url)
             if pc.any(gone).as_py():
-                done[url] = _write(url, rows.filter(pc.invert(gone)))
+                done[url] = _write(url, _read(url).filter(pc.invert(gone)))
         return done
 
-    def _records(self) -> dict[str, tuple[str, int] | None]:
+    def _gone(self, name: str, url: str) -> Any:
+        columns = self._columns(name)
+        fs, path = files.open_fs(url)
+        with fs.open(path, "rb") as file:
+            parquet = pq.ParquetFile(file)
+            present = [column for column in columns if column in parquet.schema_arrow.names]
+            return self._mask(name, filled(parquet.read(present), columns, name))
+
+    def _records(self, moved: Mapping[str, Moved]) -> dict[str, Moved]:
         """Write the refusals anew, and the parts' records that name a replaced shard: repairs go by them."""
-        touched: dict[str, list[str]] = defaultdict(list)
-        for url in self._moved:
+        touched: dict[str, set[str]] = defaultdict(set)
+        for url in moved:
             *_, batch, name = url.rsplit("/", 2)
             if batch != compact.FOLDER:
-                touched[batch].append(name.partition("-")[0])
+                touched[batch].add(name.partition("-")[0])
         urls = set(self._home.store.plan(self._home.store.load("rejects"), None))
         for batch, numbers in touched.items():
             folder = files.join(self._home.warehouse, "data", "rejects", batch)
             named = [name for name in files.list_names(folder) if name.partition("-")[0] in numbers]
             urls |= {files.join(folder, name) for name in named}
-        done: dict[str, tuple[str, int] | None] = {}
+        done: dict[str, Moved] = {}
         for url in sorted(urls):
-            fs, path = files.open_fs(url)
-            with fs.open(path, "rb") as file:
-                rows = pq.read_table(file)
-            gone = self._mask("rejects", filled(rows, TABLES["rejects"].names, "rejects"))
-            told = self._retold(rows)
+            gone, rows = self._gone("rejects", url), _read(url)
+            told = _retold(rows, moved)
             if told is not None or pc.any(gone).as_py():
                 done[url] = _write(url, (rows if told is None else told).filter(pc.invert(gone)))
         return done
 
-    def _retold(self, rows: pa.Table) -> pa.Table | None:
-        """Return a part's record that names the new shards; None where it names none of the old."""
-        metadata = dict(rows.schema.metadata or {})
-        told = json.loads(metadata.get(shards.MANIFEST, b"{}"))
-        moved = {table: self._moved[url] for table, url in told.get("shards", {}).items() if url in self._moved}
-        if not moved:
-            return None
-        for table, new in moved.items():
-            for name, value in (("shards", new and new[0]), ("rows", new and new[1])):
-                told[name].pop(table)
-                if value:
-                    told[name][table] = value
-        metadata[shards.MANIFEST] = json.dumps(told, sort_keys=True).encode()
-        return rows.replace_schema_metadata(metadata)
-
-    def _replace(self, name: str, done: Mapping[str, tuple[str, int] | None]) -> None:
+    def _replace(self, name: str, moved: Mapping[str, Moved]) -> None:
         """Put the new files into the table in the place of the old, in one commit."""
 
         def attempt() -> None:
             table = self._home.store.load(name)
             there = set(self._home.store.plan(table, None))
-            old = [url for url in done if url in there]
+            old = [url for url in moved if url in there]
             if old:
-                new = [pair[0] for url in old if (pair := done[url]) and pair[1]]
+                new = [pair[0] for url in old if (pair := moved[url]) and pair[1]]
                 self._home.store.swap(table, old, new)
 
-        if done:
+        if moved:
             committing(attempt, f"table {name}")
             failpoint.reach("purge-swapped")
-            self._moved.update(done)
 
 
-def _write(url: str, rows: pa.Table) -> tuple[str, int] | None:
+def _read(url: str) -> pa.Table:
+    fs, path = files.open_fs(url)
+    with fs.open(path, "rb") as file:
+        return pq.read_table(file)
+
+
+def _retold(rows: pa.Table, moved: Mapping[str, Moved]) -> pa.Table | None:
+    """Return a part's record that names the new shards; None where it names none of the old."""
+    metadata = dict(rows.schema.metadata or {})
+    told = json.loads(metadata.get(shards.MANIFEST, b"{}"))
+    new_ones = {table: moved[url] for table, url in told.get("shards", {}).items() if url in moved}
+    if not new_ones:
+        return None
+    for table, new in new_ones.items():
+        for name, value in (("shards", new and new[0]), ("rows", new and new[1])):
+            told[name].pop(table)
+            if value:
+                told[name][table] = value
+    metadata[shards.MANIFEST] = json.dumps(told, sort_keys=True).encode()
+    return rows.replace_schema_metadata(metadata)
+
+
+def _write(url: str, rows: pa.Table) -> Moved:
     """Write the rows of a data file that stay beside it, under a name of the same kind."""
     folder, _, name = url.rpartition("/")
     metadata = dict(rows.schema.metadata or {})
@@ -183,7 +203,7 @@ def records_of(warehouse: str, path: str, urls: frozenset[str]) -> list[tuple[st
 
 
 def blank(length: int) -> bytes:
-    """Return a gzip member of exactly `length` bytes with an empty WARC record; raise ValueError where that is too short.
+    """Return a gzip member of exactly `length` bytes with an empty WARC record; raise ValueError if that is too short.
 
     It is stored, not compressed, so that its length can be chosen (RFC 1951, 3.2.4).
     """

@@ -1,6 +1,9 @@
 """Maintenance: merge small files, forget old table versions, remove what nothing reaches. Safe beside other drivers."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
@@ -22,11 +25,18 @@ def maintain(home: Home, settings: MaintenanceSettings, dry_run: bool = False) -
 
     Raise InputError if another process maintains this home.
     """
+    with maintaining(home.root):
+        return _maintain(home, settings, dry_run)
+
+
+@contextmanager
+def maintaining(root: Path) -> Iterator[None]:
+    """Keep others from replacing the files of this home; raise InputError if another process does."""
     try:
-        with FileLock(home.root / "maintain.lock", timeout=0):
-            return _maintain(home, settings, dry_run)
+        with FileLock(root / "maintain.lock", timeout=0):
+            yield
     except Timeout as error:
-        raise InputError(f"{home.root}: another process maintains this home; wait for it") from error
+        raise InputError(f"{root}: another process maintains this home; wait for it") from error
 
 
 def _maintain(home: Home, settings: MaintenanceSettings, dry_run: bool) -> dict[str, Any]:

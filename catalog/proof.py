@@ -17,30 +17,34 @@ from catalog.warc import read_payload
 WINDOW = 40  # bytes of a marker
 EACH = 3  # markers of one payload or text
 MOST = 300  # markers altogether
+# Different bytes of a window, at least: rows of zeros and of grey stand in many files.
+TELLING_TEXT, TELLING_BYTES = 9, 24
 PIECE = 1 << 20
 MAX_PAYLOAD = 1 << 28
 
 
 def markers(home: Home, found: Victims) -> list[bytes]:
-    """Cut pieces from the payloads and texts that go, such that no record that stays holds them by chance of format."""
+    """Cut pieces from the texts, pictures and recordings that go, such as no text that stays holds."""
     cut: dict[bytes, None] = {}
     for text in home.view().lookup("documents", "document_id", found.documents, ["text"])["text"].to_pylist():
-        cut |= dict.fromkeys(_windows((text or "").encode("utf-8", "replace")))
+        cut |= dict.fromkeys(_windows((text or "").encode("utf-8", "replace"), TELLING_TEXT))
     for path, offset, length in found.records:
         if len(cut) >= MOST:
             break
         try:
-            cut |= dict.fromkeys(_windows(read_payload(home.warehouse, path, offset, length, MAX_PAYLOAD)))
+            payload = read_payload(home.warehouse, path, offset, length, MAX_PAYLOAD)
         except Corrupt:
             continue  # overwritten by a takedown that was interrupted
+        if not payload.lstrip().startswith(b"<"):  # pages of one site share their frame: their text tells them apart
+            cut |= dict.fromkeys(_windows(payload, TELLING_BYTES))
     return _only_theirs(home, list(cut)[:MOST], found)
 
 
-def _windows(data: bytes) -> Iterator[bytes]:
+def _windows(data: bytes, telling: int) -> Iterator[bytes]:
     for number in range(1, EACH + 1):
         start = len(data) * number // (EACH + 1)
         piece = data[start : start + WINDOW]
-        if len(piece) == WINDOW and len(set(piece)) > 8:  # rows of zeros are everywhere
+        if len(piece) == WINDOW and len(set(piece)) >= telling:
             yield piece
 
 

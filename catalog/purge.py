@@ -20,6 +20,7 @@ from catalog import erase, evidence, failpoint, files, fulltext, ids, near, proo
 from catalog.errors import InputError
 from catalog.home import Home
 from catalog.ledger import now
+from catalog.maintain import maintaining
 from catalog.settings import Config
 from catalog.stage import Stage, StageReport
 from catalog.tombstones import Forgotten, SubjectKind, keyed_hash, read_key
@@ -97,6 +98,7 @@ def _resume(home: Home, config: Config) -> int:
 def _quiet(home: Home, config: Config) -> ExitStack:
     stack = ExitStack()
     try:
+        stack.enter_context(maintaining(home.root))
         for keeper in _keepers():
             stack.enter_context(keeper.quiet(home, config))
     except BaseException:
@@ -119,7 +121,8 @@ def _carry_out(home: Home, config: Config, path: Path) -> dict[str, Any]:
     forgotten = Forgotten.of(home)
     told = {"id": path.stem, "time": datetime.now(UTC).isoformat(timespec="seconds"), "seq": home.view().seq}
     told |= waiting["told"]
-    told["files"] = erase.Eraser(home, found.mask).run(TABLES)
+    notes = path.with_suffix(".files")
+    told["files"] = erase.Eraser(home, found.mask, victims.columns_of, notes).run(TABLES)
     urls = frozenset(found.urls)
     archived = [one for segment in found.segments for one in erase.records_of(home.warehouse, segment, urls)]
     members = sorted({*found.records, *archived})
