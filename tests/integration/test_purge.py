@@ -1,0 +1,213 @@
+"""Takedowns: nothing is left in any byte, nothing comes back, a killed one is finished, work based on it given up."""
+
+import hashlib
+import json
+import os
+import random
+import re
+from pathlib import Path
+
+import drivers
+import pytest
+from filelock import FileLock
+from PIL import Image
+
+from catalog import doctor, failpoint, purge, run, snapshots, sql, why
+from catalog.errors import InputError
+from catalog.export import current_examples
+from catalog.fulltext import FullText
+from catalog.home import Home
+from catalog.maintain import maintain
+from catalog.purge import Order
+from catalog.settings import Config, MaintenanceSettings
+from catalog.victims import find
+
+STAGES = ["crawl", "extract", "dedup", "fuse"]
+SUBJECTS = ["otter", "heron", "newt", "vole", "beaver", "kingfisher", "dragonfly", "crayfish", "stickleback", "swan"]
+
+
+def page(subject: str, number: int, pictures: tuple[str, ...]) -> str:
+    """A page whose sentences stand nowhere else."""
+    told = [
+        f"The {subject} of pond {number * 7 + k} sleeps {k} hours and eats {number + k} times a day." for k in range(9)
+    ]
+    shown = "".join(f'<figure><img src="{name}" alt="a {subject}"></figure>' for name in pictures)
+    body = "".join(f"<p>{sentence}</p>" for sentence in told)
+    head = f"<!doctype html><html><head><title>The {subject}</title></head>"
+    return f"{head}<body><article><h1>The {subject}</h1>{body}{shown}</article></body></html>"
+
+
+def noise(path: Path, seed: int) -> None:
+    """Write a picture whose bytes stand nowhere else."""
+    Image.frombytes("RGB", (40, 30), random.Random(seed).randbytes(3600)).save(path)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """Ten pages, each with a picture of its own; the first two share another."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    for number, subject in enumerate(SUBJECTS):
+        pictures = (f"{subject}.png", *(("pond.png",) if number < 2 else ()))
+        (folder / f"{subject}.html").write_text(page(subject, number, pictures))
+        noise(folder / f"{subject}.png", number)
+    noise(folder / "pond.png", len(SUBJECTS))
+    return folder
+
+
+@pytest.fixture
+def config(site: Path, tmp_path: Path) -> Config:
+    config = Config({"root": str(tmp_path / "home"), "engine": "local", "stages": STAGES,
+                     "data_sources": [{"url": str(site), "kind": "folder"}]})  # fmt: skip
+    run.run(config)
+    return config
+
+
+def url_of(site: Path, name: str) -> str:
+    return (site / name).as_uri()
+
+
+def urls(home: Home, table: str) -> set[str]:
+    return {Path(url).name for url in home.view().read(table, ["url"])["url"].to_pylist()}
+
+
+def take_down(home: Home, config: Config, url: str) -> dict[str, object]:
+    return purge.purge(home, config, Order("url", url, "its owner asked", "steward"))
+
+
+def in_order(config: Config) -> list[dict[str, object]]:
+    return [check for check in doctor.examine(config)["checks"] if not check["ok"]]
+
+
+def test_a_page_goes_with_what_only_it_shows_and_stays_away(site: Path, config: Config) -> None:
+    url = url_of(site, "otter.html")
+    with Home.open(config.catalog) as home:
+        with_words = FullText(home.root / "indexes")
+        with_words.refresh(home.view())
+        with_words.close()
+        preview = purge.preview(home, "url", url)
+        assert "otter.html" in urls(home, "pages"), "a preview changed something"
+        told = take_down(home, config, url)
+        assert told["rows"] == preview["rows"] and told["proof"]["found"] == 0 < told["proof"]["markers"]  # type: ignore[index]
+        assert {"otter.html", "otter.png"}.isdisjoint(urls(home, "pages"))
+        assert {"pond.png", "heron.png"} <= urls(home, "media"), "another page shows these"
+        for path in [*home.root.rglob("*"), *Path(home.warehouse).rglob("*")]:
+            if path.is_file() and "receipts" not in path.parts:
+                assert b"otter.html" not in path.read_bytes(), path
+        assert why.why(home, url)["state"] == "purged"
+        assert why.why(home, url_of(site, "heron.html"))["state"] == "kept"
+    assert in_order(config) == []
+    (site / "otter.html").touch()
+    (site / "copy.png").write_bytes((site / "otter.png").read_bytes())
+    (site / "again.html").write_text(page("otter", 0, ("copy.png",)).replace("<article>", "<article class=new>"))
+    run.run(config)
+    with Home.open(config.catalog) as home:
+        assert {"otter.html", "otter.png", "copy.png"}.isdisjoint(urls(home, "pages")), "URL or payload came back"
+        refused = sql.query(home, "SELECT url, reason FROM rejects WHERE stage = 'extract'")["rows"]
+        assert [(Path(row["url"]).name, row["reason"]) for row in refused] == [("again.html", "purged")]
+
+
+def test_going_back_and_forth_brings_nothing_back(site: Path, config: Config) -> None:
+    with Home.open(config.catalog) as home:
+        before = home.view().seq
+        take_down(home, config, url_of(site, "heron.html"))
+        for seq in (0, before):
+            snapshots.rollback(home, str(seq), False)
+            assert "heron.html" not in urls(home, "documents")
+    run.run(config, again=True)
+    with Home.open(config.catalog) as home:
+        assert "newt.html" in urls(home, "documents") and "heron.html" not in urls(home, "documents")
+        assert why.why(home, url_of(site, "heron.html"))["state"] == "purged"
+    assert in_order(config) == []
+
+
+def test_a_maintained_home_forgets_as_well(site: Path, config: Config) -> None:
+    (site / "late.html").write_text(page("late grebe", 40, ()))
+    run.run(config)
+    with Home.open(config.catalog) as home:
+        assert maintain(home, MaintenanceSettings(min_files=2))["compacted"]
+        told = take_down(home, config, url_of(site, "vole.html"))
+        assert told["proof"]["found"] == 0  # type: ignore[index]
+        assert "vole.html" not in urls(home, "documents") and "late.html" in urls(home, "documents")
+        left = {Path(url).name for url in current_examples(home)["url"].to_pylist()}
+        assert left == {"late.html", *(f"{name}.html" for name in SUBJECTS if name != "vole")}
+    assert in_order(config) == []
+
+
+def test_host_hash_and_id_name_what_goes(site: Path, config: Config, tmp_path: Path) -> None:
+    sha256 = hashlib.sha256((site / "pond.png").read_bytes()).hexdigest()
+    with Home.open(config.catalog) as home:
+        assert {Path(url).name for url in find(home, "hash", sha256).urls} == {"pond.png"}
+        document = home.view().lookup("documents", "url", [url_of(site, "newt.html")], ["document_id"])
+        name = document["document_id"][0].as_py()
+        assert {Path(url).name for url in find(home, "id", name).urls} == {"newt.html", "newt.png"}
+        assert find(home, "host", "example.org").counts() == {}
+        for kind, value in (("id", "unknown"), ("hash", "0" * 64), ("cluster", "unknown")):
+            with pytest.raises(InputError, match="nothing of it is stored here"):
+                find(home, kind, value)  # type: ignore[arg-type]
+        target = tmp_path / "forget.jsonl"
+        purge.purge(home, config, Order("id", name, "test", "steward"), target)
+        lines = [json.loads(line) for line in target.read_text().splitlines()]
+        assert len(lines) == 1 and "The newt of pond 14" in lines[0]["text"]
+        with pytest.raises(InputError, match="is inside the home"):
+            purge.purge(home, config, Order("hash", sha256, "test", "steward"), home.root / "forget.jsonl")
+
+
+def test_a_crawl_at_work_is_waited_for(site: Path, config: Config) -> None:
+    with Home.open(config.catalog) as home, FileLock(home.root / "frontier.lock"):
+        with pytest.raises(InputError, match="another crawl is at work"):
+            take_down(home, config, url_of(site, "swan.html"))
+        assert "swan.html" in urls(home, "pages")
+
+
+def test_work_that_was_planned_before_is_given_up_and_leaves_nothing(
+    site: Path, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (site / "marsh.html").write_text(page("marsh frog", 50, ()))
+    run.run(config, "crawl")
+    with Home.open(config.catalog) as other:
+        reach, done = failpoint.reach, []
+
+        def between(name: str) -> None:
+            if name == "before-ledger" and not done:
+                done.append(name)
+                take_down(other, config, url_of(site, "marsh.html"))
+            reach(name)
+
+        monkeypatch.setattr(failpoint, "reach", between)
+        report = run.run(config, "extract")["stages"][0]
+        monkeypatch.setattr(failpoint, "reach", reach)
+        assert done and report["batches"] == 0 and "a takedown came between" in report["notes"][0]
+        run.run(config)
+        assert "marsh.html" not in urls(other, "documents")
+        found = purge.proof.search(other, [b"The marsh frog of pond"], Path())
+        assert found["found"] == 0, found["left"]
+    assert in_order(config) == []
+
+
+def killed(root: Path, stages: list[str], site: str, url: str, moment: str) -> None:
+    """Be a steward whose machine fails."""
+    drivers.arm(moment)
+    config = Config({"root": str(root), "engine": "local", "stages": stages, "data_sources": [site]})
+    with Home.open(config.catalog) as home:
+        take_down(home, config, url)
+
+
+def test_a_killed_takedown_is_finished_by_the_next(site: Path, config: Config, repo: Path) -> None:
+    source = (repo / "catalog" / "purge.py").read_text() + (repo / "catalog" / "erase.py").read_text()
+    names = sorted(set(re.findall(r'failpoint\.reach\("(purge-[a-z-]+)"\)', source)))
+    assert len(names) >= 5
+    count = int(os.environ.get("HEADRACE_TEST_KILLS", len(names)))
+    moments = [f"{name}:1" for name in names] + [f"*:{3 * k}" for k in range(1, len(SUBJECTS))]
+    with Home.open(config.catalog) as home:
+        for moment, subject in zip(moments[:count], SUBJECTS, strict=False):
+            url = url_of(site, f"{subject}.html")
+            code = drivers.run(killed, home.root, STAGES, str(site), url, moment)
+            assert code == drivers.KILLED, moment
+            purge.resume(home, config)
+            assert not list((home.root / "purges").glob("*.json"))
+            receipts = [json.loads(path.read_text()) for path in (home.root / "receipts").glob("*.json")]
+            assert [told["proof"]["left"] for told in receipts if told["proof"]["left"]] == [], moment
+            assert f"{subject}.html" not in urls(home, "pages"), moment
+            assert why.why(home, url)["state"] == "purged"
+    assert in_order(config) == []
