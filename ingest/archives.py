@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import io
 import re
 import zlib
 from collections.abc import Generator, Iterator
@@ -91,9 +92,7 @@ def find_archives(source: Source, network: NetworkSettings) -> Iterator[File]:
         if not LISTING.search(file.path):
             yield file
             continue
-        with open_input(file.path, network) as stream:
-            content = stream.read()
-        names = (gzip.decompress(content) if content.startswith(GZIP_MAGIC) else content).decode("utf-8").split()
+        names = _read_listing(file, network)
         base = source.base or (COMMON_CRAWL if names and names[0].startswith("crawl-data/") else None)
         for name in names:
             place = f"{base.rstrip('/') if base else file.path.rpartition('/')[0]}/{name}"
@@ -101,6 +100,21 @@ def find_archives(source: Source, network: NetworkSettings) -> Iterator[File]:
                 yield from find_files(place, SUFFIXES, network)
             else:
                 yield File(place, LISTED)
+
+
+def _read_listing(file: File, network: NetworkSettings) -> list[str]:
+    """Return the names in a listing, packed or not; raise OSError where it is no listing or larger than max_bytes."""
+    most = int(network.max_bytes)
+    with open_input(file.path, network) as stream:
+        content = stream.read(most + 1)
+    try:
+        if len(content) <= most and content.startswith(GZIP_MAGIC):
+            content = gzip.GzipFile(fileobj=io.BytesIO(content)).read(most + 1)
+        if len(content) > most:
+            raise OSError(f"{file.path}: a listing of more than network.max_bytes {most} bytes")
+        return content.decode("utf-8").split()
+    except (EOFError, UnicodeDecodeError, zlib.error) as error:
+        raise OSError(f"{file.path}: not a listing of archives: {error}") from error
 
 
 def read_archive(file: File, first: int, network: NetworkSettings, verify: bool = True) -> Iterator[Item]:
@@ -262,6 +276,8 @@ def _http_content(url: str, block: bytes, max_bytes: int, digest: str | None) ->
     try:
         message = parse_http(block)
         response = Response(url, message.status, message.headers, message.body)
+        if message.status == 304:
+            return Failure(Reason.MISSING_PAYLOAD, "HTTP 304 (not modified), without payload"), ""
         if 300 <= message.status < 400:
             return Failure(Reason.REDIRECTED, f"{message.status} to {message.get('Location') or 'nowhere'}"), ""
         typed = content_type_of(response, media=False)

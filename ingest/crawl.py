@@ -228,6 +228,9 @@ class Crawl:
             self._reject(task, outcome, rule)
         elif outcome.status == 304 and conditions(task):
             self.recorder.unchanged(task, now, task.etag, task.last_modified)
+        elif outcome.status == 304:
+            detail = "HTTP 304 (not modified), though nothing was said of a stored version"
+            self._reject(task, Failure(Reason.BAD_RESPONSE, detail), rule, outcome.status)
         elif 300 <= outcome.status < 400:
             self._redirected(task, outcome, rule)
         elif failure := None if task.kind in ("sitemap", "feed") else judge(outcome, task.kind == "media"):
@@ -255,7 +258,8 @@ class Crawl:
         location = response.get("location")
         target = canonical(location, task.url) if location else None
         if target is None:
-            self._reject(task, Failure(Reason.BAD_RESPONSE, f"HTTP {response.status} to '{location[:200]}'"), rule)
+            where = f"to '{location[:200]}'" if location else "without a Location"
+            self._reject(task, Failure(Reason.BAD_RESPONSE, f"HTTP {response.status} {where}"), rule, response.status)
             return
         scope = host_of(target) if task.depth == 0 and task.scope == task.host else task.scope
         if self.frontier.circles(task.url, target, self.network.max_redirects):

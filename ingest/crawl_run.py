@@ -56,6 +56,7 @@ async def crawl_share(
             if not work.done():  # interrupted, or the ledger refused
                 work.cancel()
             await asyncio.gather(work, return_exceptions=True)
+            intake.close()
             recorder.finish()  # what was fetched is kept in any case
             await publishing
         work.result()

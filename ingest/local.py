@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from catalog.progress import Bar
@@ -12,8 +12,10 @@ from catalog.schema import Reason
 from ingest.archives import find_archives, read_archive
 from ingest.fetch import Failure, Response
 from ingest.frontier import Frontier, Kind, Task
+from ingest.guard import Stopped
 from ingest.inputs import READ_ERRORS, File, signature_of
 from ingest.links import HTML_TYPES, read_page, signals_of
+from ingest.reader import Reader
 from ingest.recorder import Recorder
 from ingest.rights import best_licence
 from ingest.rights import write as write_rights
@@ -40,6 +42,13 @@ class Intake:
     recorder: Recorder
     network: NetworkSettings
     progress: Bar
+
+    def __post_init__(self) -> None:
+        self._reader = Reader(self.network.max_parse_seconds)
+
+    def close(self) -> None:
+        """End the process that parses large pages, if there is one."""
+        self._reader.close()
 
     async def check(self, source: Source) -> None:
         """Raise ConfigError where a table cannot be read as its settings say."""
@@ -76,7 +85,7 @@ class Intake:
                 continue
             items = self._read(source, file, first)
             whole = True
-            while whole and (load := await asyncio.to_thread(_load, items, self.network.user_agent)):
+            while whole and (load := await asyncio.to_thread(_load, items, self._reader, self.network.user_agent)):
                 for read in load:
                     stored = self.recorder.counts["fetched"]
                     whole = await self._take(source, read) and whole
@@ -137,22 +146,29 @@ def _next(files: Iterator[File]) -> File | str | None:
         return f"{type(error).__name__}: {error}"[:500]
 
 
-def _load(items: Iterator[Item], agent: str) -> list[Read]:
+def _load(items: Iterator[Item], reader: Reader, agent: str) -> list[Read]:
     """Read on for a while."""
     load: list[Read] = []
     size = 0
     for item in items:
-        load.append(_rights(item, agent))
+        load.append(_rights(item, reader, agent))
         size += len(item.content.body) if isinstance(item.content, Response) else 0
         if size >= LOAD_BYTES or len(load) >= LOAD_ITEMS:
             break
     return load
 
 
-def _rights(item: Item, agent: str) -> Read:
-    """Add what a record of the web says of its rights; a file of the user's own says nothing."""
+def _rights(item: Item, reader: Reader, agent: str) -> Read:
+    """Add what a record of the web says of its rights; a file of the user's own says nothing.
+
+    A page that cannot be parsed within bounds brings nothing, since what its owner reserves is not known.
+    """
     if not isinstance(item.content, Response) or scheme_of(item.url) not in ("http", "https"):
         return item, "", item.licence
-    page = read_page(item.content, agent) if item.content_type in HTML_TYPES else None
+    try:
+        page = reader.read_here(read_page, item.content, agent) if item.content_type in HTML_TYPES else None
+    except (Stopped, MemoryError) as error:
+        detail = f"reading its rights: {error or 'needs too much memory'}"
+        return replace(item, content=Failure(Reason.EXTRACTOR_FAILED, detail)), "", item.licence
     signals = signals_of(item.content, page)
     return item, write_rights(signals), item.licence or best_licence(signals)

@@ -38,6 +38,15 @@ class Reader:
             result: T = await asyncio.to_thread(self._guarded, function, response, *args, **named)
         return result
 
+    def read_here(
+        self, function: Callable[Concatenate[Response, P], T], response: Response, *args: P.args, **named: P.kwargs
+    ) -> T:
+        """Do the same in the thread of the caller."""
+        if len(response.body) <= SMALL_BYTES:
+            return function(response, *args, **named)
+        result: T = self._guarded(function, response, *args, **named)
+        return result
+
     def close(self) -> None:
         """End the child process, if there is one."""
         self._guarded.close()

@@ -164,6 +164,30 @@ def test_records_without_a_readable_date_are_read(tmp_path: Path) -> None:
     assert [item.fetched_at for item in read(tmp_path / "x.warc")] == [None, None, 1577836800.0]
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("warc.paths", b"a" * 1001, "more than network.max_bytes 1000"),
+        ("warc.paths.gz", gzip.compress(b"a" * 10_000_000), "more than network.max_bytes 1000"),
+        ("wet.paths.gz", gzip.compress(b"a.warc.gz")[:-9], "not a listing"),
+        ("wet.paths", b"\xff\xfe.warc", "not a listing"),
+    ],
+)
+def test_a_listing_that_is_none_or_unpacks_without_end_is_an_error(
+    tmp_path: Path, name: str, content: bytes, complaint: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    source = Source.model_validate({"url": str(tmp_path / name)})
+    with pytest.raises(OSError, match=complaint):
+        list(find_archives(source, NetworkSettings.parse({"max_bytes": 1000}, "test")))
+
+
+def test_a_304_in_an_archive_is_a_record_without_payload(tmp_path: Path) -> None:
+    write(tmp_path / "x.warc", record("http://e.org/", http(b"").replace(b"200 OK", b"304 Not Modified")))
+    (item,) = read(tmp_path / "x.warc")
+    assert item.content == Failure(Reason.MISSING_PAYLOAD, "HTTP 304 (not modified), without payload")
+
+
 def test_a_listing_names_archives_relative_to_itself_or_to_a_base(tmp_path: Path) -> None:
     folder = tmp_path / "crawl-data"
     folder.mkdir()

@@ -257,7 +257,9 @@ def test_hostile_answers_end_in_a_named_state_and_the_rest_proceeds(site: Site, 
     crawler.run(site.url)
     assert time.monotonic() - started < 20
     assert set(crawler.pages()) == {f"{site.url}/", f"{site.url}/fine"}
-    reasons = {url.removeprefix(site.url): reason for url, (reason, _) in crawler.rejects().items()}
+    rejects = crawler.rejects()
+    assert rejects[f"{site.url}/unasked"][1] == "HTTP 304 (not modified), though nothing was said of a stored version"
+    reasons = {url.removeprefix(site.url): reason for url, (reason, _) in rejects.items()}
     assert reasons == {
         "/slow": "timeout", "/cut": "bad_response", "/endless": "too_large", "/reset": "bad_response",
         "/bomb": "too_large", "/badgzip": "bad_response", "/baddeflate": "bad_response",

@@ -100,6 +100,21 @@ def test_a_foreign_warc_is_the_same_kind_of_input(tmp_path: Path, crawler: Crawl
     assert crawler.home().view().read("pages").num_rows == 4
 
 
+def test_a_page_of_an_archive_that_cannot_be_parsed_in_time_costs_itself(tmp_path: Path, crawler: Crawler) -> None:
+    with (tmp_path / "a.warc").open("wb") as file:
+        writer = WARCWriter(file, gzip=False)
+        for name, body in (("hostile", b"<div>" * 400_000), ("large", b"<p>words</p>" * 10_000), ("small", b"<p>one")):
+            status = StatusAndHeaders("200 OK", [("Content-Type", "text/html")], protocol="HTTP/1.1")
+            given = {"payload": io.BytesIO(body), "length": len(body), "http_headers": status}
+            writer.write_record(writer.create_warc_record(f"http://a/{name}", "response", **given))
+    crawler.network["max_parse_seconds"] = 1
+    crawler.run(str(tmp_path / "a.warc"))
+    rejected = {"http://a/hostile": ("extractor_failed", "reading its rights: no result after 1 seconds")}
+    assert crawler.rejects() == rejected
+    assert set(crawler.pages()) == {"http://a/large", "http://a/small"}
+    assert crawler.run(str(tmp_path / "a.warc")).batches == 0
+
+
 def test_a_damaged_warc_gives_what_is_whole_and_one_reject(tmp_path: Path, crawler: Crawler) -> None:
     path = tmp_path / "a.warc.gz"
     write_warc(path, extra=5)
