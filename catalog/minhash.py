@@ -126,7 +126,7 @@ def _flat(texts: Sequence[Codes], recipe: Recipe) -> tuple[Hashes, Hashes]:
 def jaccard(texts: Sequence[Codes], pairs: NDArray[np.int64], recipe: Recipe) -> NDArray[np.float64]:
     """Return the exact Jaccard similarity of the sets of shingles of each pair [n, 2] of these (at most 2^20) texts."""
     hashes, offsets = _flat(texts, recipe)
-    of = np.repeat(np.arange(len(texts), dtype=np.uint64), offsets[1:] - offsets[:-1])
+    of = np.repeat(np.arange(len(texts), dtype=np.uint64), (offsets[1:] - offsets[:-1]).astype(np.int64))
     keys = np.sort(of << OWNER | hashes >> (np.uint64(64) - OWNER))
     keys = keys[np.diff(keys, prepend=~keys[:1]) != 0]
     sizes = np.bincount((keys >> OWNER).astype(np.int64), minlength=len(texts))

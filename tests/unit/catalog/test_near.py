@@ -70,6 +70,25 @@ def test_pages_of_a_template_stay_unless_told_otherwise(tmp_path: Path) -> None:
             assert len(visible(home)) == left
 
 
+def test_decisions_do_not_depend_on_how_much_is_read_and_compared_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for amount in (10**6, 1):
+        monkeypatch.setattr(near, "TOKENS", amount)
+        monkeypatch.setattr(bands, "READ", amount)
+        monkeypatch.setattr(bands, "QUERIES", min(amount, 1000))
+        config = config_of(tmp_path / str(amount))
+        with Home.open(config.catalog) as home:
+            for day in range(3):
+                texts = {f"copy{day}": edited(STORY, [9 * day, 50]), f"other{day}": edited(OTHER, [day])}
+                put(home, config, day, {**texts, f"alone{day}": " ".join(words(60, 500 + 90 * day))})
+            DEDUP.run(home, config)
+            found.append(decisions(home))
+    assert len(found[0]) == 4
+    assert found[0] == found[1]
+
+
 def test_another_language_and_short_texts_are_compared_exactly_only(tmp_path: Path) -> None:
     config = config_of(tmp_path, languages=["en"])
     with Home.open(config.catalog) as home:
