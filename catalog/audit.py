@@ -5,7 +5,7 @@ import shutil
 import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -329,8 +329,11 @@ def broken_tables(settings: CatalogSettings) -> dict[str, str]:
             if files.is_local(warehouse) and Path(warehouse, "data", "batches").is_dir():
                 broken["batches"] = "table batches is not in the catalog, though there are shards of it"
         elif "batches" not in broken:
-            lost = lost_tables(Ledger(store).refresh(), names)
-            broken |= {name: f"table {name} is not in the catalog, though the ledger says it has rows" for name in lost}
+            with suppress(Corrupt):  # damage in the ledger's own files is for another check to tell
+                lost = lost_tables(Ledger(store).refresh(), names)
+                broken |= {
+                    name: f"table {name} is not in the catalog, though the ledger has rows of it" for name in lost
+                }
         return broken
     finally:
         store.close()
