@@ -144,8 +144,13 @@ def test_why_answers_for_everything_that_can_become_of_a_url(crawled: tuple[Site
 
 
 def test_status_tells_how_fresh_each_source_is(crawled: tuple[Site, Path]) -> None:
+    from catalog.run import last_config
+    from catalog.status import Home, freshness, status
+
     site, root = crawled
-    found = headrace("status", "--root", str(root))
+    config = last_config(root)
+    with Home.open(config.catalog) as home:
+        found = status(home, config)
     source = found["freshness"][f"{site.url}/"]
     assert (source["class"], source["share"], source["fresh_share"]) == ("news", 2.0, 1.0)
     assert source["stored"] == found["sources"]["news"]["pages"] == 9
@@ -154,4 +159,4 @@ def test_status_tells_how_fresh_each_source_is(crawled: tuple[Site, Path]) -> No
     with sqlite3.connect(root / "frontier.db") as frontier:  # a day passes
         frontier.execute("UPDATE urls SET fetched_at = fetched_at - 86400")
     frontier.close()
-    assert headrace("status", "--root", str(root))["freshness"][f"{site.url}/"]["fresh_share"] == 0.0
+    assert freshness(root, config)[f"{site.url}/"]["fresh_share"] == 0.0

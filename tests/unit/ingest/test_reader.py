@@ -24,7 +24,7 @@ def test_what_takes_hours_is_stopped_and_the_next_is_read() -> None:
     small = response(b'<a href="y">y</a>')
 
     async def read() -> None:
-        reader = Reader(4.0)
+        reader = Reader(1.5)
         try:
             started = time.monotonic()
             stopped, page = await asyncio.gather(
