@@ -17,7 +17,7 @@ import pytest
 import toychain
 from agreement import canonical, check_agreement, live_rows
 
-from catalog import doctor, export, pipeline, run, search, sql
+from catalog import doctor, export, pipeline, purge, run, search, sql
 from catalog.home import Home
 from catalog.maintain import maintain
 from catalog.search import Query
@@ -197,4 +197,7 @@ def test_the_real_chain_reads_its_archive_back(cloud: Cloud, repo: Path, tmp_pat
         assert "frog" in search.by_text(home, config, "a frog", Query("image", 3))["hits"][0]["url"]
         written = export.export(home, "webdataset", tmp_path / "out")
         assert written["rows"] > 10 and not written["missing_media"]
+        url = (repo / "examples" / "site" / "volcanoes.html").as_uri()
+        told = purge.purge(home, config, purge.Order("url", url, "its owner asked", "steward"))
+        assert told["proof"]["found"] == 0 < told["proof"]["markers"], told["proof"]
     assert [one for one in doctor.examine(config)["checks"] if not one["ok"]] == []
