@@ -14,13 +14,14 @@ import pyarrow as pa
 
 from catalog import near, pipeline, schema
 from catalog.errors import CommitConflict
-from catalog.home import Home, Input, Plan
+from catalog.home import Home, Input, Plan, View
 from catalog.ids import make_id
 from catalog.publish import Batch
 from catalog.settings import Config, Resources
 from catalog.stage import Stage, StageReport
 
 COLUMNS = ["document_id", "batch_id", "url", "text_sha256", "fetched_at", "page_id"]
+REFUSAL = ["record_id", "url", "reason", "batch_id"]
 ATTEMPTS = 20
 GROUP = 20_000  # documents decided about at once, so that memory does not grow with what is waiting
 Record: TypeAlias = tuple[str, str]  # (id, the batch that its row stands in)
@@ -183,6 +184,20 @@ def versions(rows: pa.Table) -> list[Version]:
     ]
 
 
+def opt_outs(view: View, rejects: pa.Table) -> list[Version]:
+    """Return, of `rejects` (REFUSAL), the pages and media that bring nothing because of a right that was reserved."""
+    opted = [row for row in rejects.to_pylist() if row["reason"] == schema.Reason.NOAI]
+    pages = view.lookup("pages", "page_id", {row["record_id"] for row in opted})
+    times = {(row["page_id"], row["batch_id"]): row["fetched_at"] for row in pages.to_pylist()}
+    published = view.state.published
+    return [
+        Version((row["record_id"], row["batch_id"]), row["url"], "", times[row["record_id"], one.batch_id], "")
+        for row in opted
+        for one in published[row["batch_id"]].inputs
+        if (row["record_id"], one.batch_id) in times
+    ]
+
+
 class WriteDecisions:
     """Writes the planned decisions as they are."""
 
@@ -206,7 +221,7 @@ class Planner:
         ids = {batch.batch_id for batch in batches}
         new = self._view.read("documents", COLUMNS, ids)
         fresh = versions(new)
-        withdrawn = self._withdrawn(ids)
+        withdrawn = opt_outs(self._view, self._view.read("rejects", REFUSAL, ids))
         others = self._lookup("url", {item.url for item in [*fresh, *withdrawn]}, ids)
         others |= self._lookup("text_sha256", {item.text_sha256 for item in fresh}, ids)
         before = self._known(others)
@@ -224,20 +239,6 @@ class Planner:
         counts = {item["values"]: item["counts"] for item in new["batch_id"].value_counts().to_pylist()}
         inputs = tuple(Input(batch, counts.get(batch.batch_id, 0)) for batch in batches)
         return Plan(inputs, table, "decision_id", part_rows=50_000, seq=self._view.seq)
-
-    def _withdrawn(self, ids: Collection[str]) -> list[Version]:
-        """Return the pages of these batches that bring no document because of a right that was reserved."""
-        rows = self._view.read("rejects", ["record_id", "url", "reason", "batch_id"], ids).to_pylist()
-        opted = [row for row in rows if row["reason"] == schema.Reason.NOAI]
-        pages = self._view.lookup("pages", "page_id", {row["record_id"] for row in opted})
-        times = {(row["page_id"], row["batch_id"]): row["fetched_at"] for row in pages.to_pylist()}
-        published = self._view.state.published
-        return [
-            Version((row["record_id"], row["batch_id"]), row["url"], "", times[row["record_id"], one.batch_id], "")
-            for row in opted
-            for one in published[row["batch_id"]].inputs
-            if (row["record_id"], one.batch_id) in times
-        ]
 
     def _lookup(self, column: str, values: Iterable[str], ids: Collection[str]) -> dict[Record, Version]:
         """Return documents that were decided about under this recipe."""

@@ -32,7 +32,7 @@ FUSE = Stage(
     reads=("extract",),
     waits_for=("embed", "transcribe", "annotate", "dedup"),
     tables=("examples",),
-    result_version=1,
+    result_version=2,
     settings=lambda config: config.section(MultimodalSettings).fuse.model_dump(mode="json"),
     run=run_fuse,
     traces={"examples": "document_id"},

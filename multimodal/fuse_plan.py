@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 import pyarrow as pa
 
-from catalog.dedup import discarded
+from catalog.dedup import REFUSAL, discarded, opt_outs
 from catalog.home import View
 from catalog.publish import Batch, Input, Plan
 from multimodal.fuse import INPUTS, fused_id, resolve_media
@@ -17,7 +17,7 @@ DOCUMENT = [
     "document_id", "batch_id", "url", "source", "source_class", "fetched_at", "language", "text", "blocks", "media",
     "licence",
 ]  # fmt: skip
-EARLIER = ["example_id", "document_id", "url", "cluster_id", "split", "fetched_at"]
+EARLIER = ["example_id", "document_id", "url", "cluster_id", "split", "fetched_at", "batch_id"]
 PART_ROWS = 500
 
 
@@ -31,7 +31,7 @@ def plan(view: View, batch: Batch, settings: FuseSettings, done: Set[str]) -> Pl
     fused = _earlier(view, "url", {row["url"] for row in together})
     places = _places(view, together, fused, settings)
     media = _media(view, together)
-    known = {item.example_id for item in fused}
+    known = _newest(view, fused)
     rows = []
     for row in together:
         resolved = resolve_media(row["media"] or (), *media)
@@ -51,11 +51,14 @@ def _current(view: View, documents: list[Row]) -> list[Row]:
 def _touched(view: View, batch: Batch, done: Set[str]) -> list[Row]:
     """Find current documents of batches fused before that this batch changes, each once, by its last fetch.
 
-    They refer to a file that came with it, or a duplicate decision that was taken back with it lets them in again.
+    They refer to a file that came with it or whose owner opted out with it, or a duplicate decision that was taken back
+    with it lets them in again.
     """
     rows: list[Row] = []
+    urls = {item.url for item in opt_outs(view, view.read("rejects", REFUSAL, [batch.batch_id]))}
     if batch.outputs.get("media"):
-        urls = set(view.read("media", ["url"], [batch.batch_id])["url"].to_pylist())
+        urls |= set(view.read("media", ["url"], [batch.batch_id])["url"].to_pylist())
+    if urls:
         rows += view.lookup("documents", "media.url", urls, DOCUMENT).to_pylist()
     decisions = [item.batch_id for item in view.live("dedup") if item.inputs[0] == batch.batch_id]  # one input's duty
     if decisions:
@@ -68,6 +71,13 @@ def _touched(view: View, batch: Batch, done: Set[str]) -> list[Row]:
 
 def _earlier(view: View, column: str, values: set[str]) -> list[Earlier]:
     return [Earlier(**row) for row in view.lookup("examples", column, values, EARLIER).to_pylist()]
+
+
+def _newest(view: View, fused: list[Earlier]) -> set[str]:
+    """Return the example of each document that counts, being the last written: it may go back to an earlier one."""
+    seqs = {item.batch_id: item.seq for item in view.live("fuse")}
+    last = {item.document_id: item for item in sorted(fused, key=lambda item: (seqs[item.batch_id], item.example_id))}
+    return {item.example_id for item in last.values()}
 
 
 def _places(view: View, documents: list[Row], fused: list[Earlier], settings: FuseSettings) -> dict[str, Place]:
@@ -93,10 +103,23 @@ def _links(view: View, documents: set[str]) -> set[tuple[str, str]]:
 
 
 def _media(view: View, documents: list[Row]) -> tuple[dict[str, Row], dict[str, Row], dict[str, Row]]:
-    """Look up, in any batch, the newest file of each media URL, and what the models made of it, by media id."""
+    """Look up, in any batch, the newest file of each media URL, and what the models made of it, by media id.
+
+    What was taken before its owner opted out is left out.
+    """
     urls = {item["url"] for row in documents for item in row["media"] or ()}
     found = view.lookup("media", "url", urls, ["media_id", "url", "kind", "fetched_at"]).to_pylist()
-    media = {row["url"]: row for row in sorted(found, key=lambda row: (row["fetched_at"], row["media_id"]))}
+    refused = {
+        item.url: item
+        for item in sorted(
+            opt_outs(view, view.lookup("rejects", "url", urls, REFUSAL)), key=lambda item: item.fetched_at
+        )
+    }
+    media = {
+        row["url"]: row
+        for row in sorted(found, key=lambda row: (row["fetched_at"], row["media_id"]))
+        if row["url"] not in refused or refused[row["url"]].fetched_at <= row["fetched_at"]
+    }
     ids = {row["media_id"] for row in media.values()}
     features = view.lookup("image_features", "media_id", ids, ["media_id", "caption", "tags", "model", "revision"])
     transcripts = view.lookup("transcripts", "media_id", ids, ["media_id", "text", "model", "revision"])

@@ -18,6 +18,7 @@ class Earlier:
     cluster_id: str
     split: str
     fetched_at: datetime
+    batch_id: str = ""
 
     @property
     def age(self) -> tuple[datetime, str]:

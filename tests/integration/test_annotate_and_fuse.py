@@ -18,6 +18,7 @@ from catalog.home import Home, Input, Plan
 from catalog.ids import document_id, make_id, text_sha256
 from catalog.models import resolve
 from catalog.settings import Config, Resources
+from catalog.sql import query
 from catalog.stage import Stage, StageReport
 from multimodal.fuse import INPUTS, FuseWorker
 from multimodal.fuse_job import FUSE, run_fuse
@@ -37,12 +38,22 @@ def page(url: str, text: str = "", media: tuple[tuple[str, str], ...] = (), day:
     return name
 
 
+def refused(url: str, day: int) -> str:
+    """Declare that the owner of a media file has opted out by then."""
+    name = page(url, day=day)
+    FILES[name]["kind"] = "refused"
+    return name
+
+
 class Extract:
     def __call__(self, part: pa.Table) -> Mapping[str, pa.Table]:
-        documents, media = [], []
+        documents, media, rejected = [], [], []
         for name in part["page_id"].to_pylist():
             file = FILES[name]
             facts = {"page_id": name, "url": file["url"], "fetched_at": DAY + timedelta(days=file["day"])}
+            if file["kind"] == "refused":
+                rejected.append({"record_id": name, "url": file["url"], "reason": "noai", "detail": "x"})
+                continue
             if file["kind"] != "document":
                 media.append({**facts, "media_id": make_id("bytes", file["url"]), "kind": file["kind"]})
                 continue
@@ -63,6 +74,7 @@ class Extract:
         return {
             "documents": pa.Table.from_pylist(documents, schema=schema.body("documents")),
             "media": pa.Table.from_pylist(media, schema=schema.body("media")),
+            "rejects": schema.rejects("extract", rejected),
         }
 
 
@@ -134,7 +146,11 @@ class Chain:
 
     def crawl(self, *pages: str) -> None:
         rows = pa.Table.from_pylist(
-            [{"page_id": name, "url": FILES[name]["url"]} for name in pages], schema=schema.body("pages")
+            [
+                {"page_id": name, "url": FILES[name]["url"], "fetched_at": DAY + timedelta(days=FILES[name]["day"])}
+                for name in pages
+            ],
+            schema=schema.body("pages"),
         )
         self.home.publish_origin(STAGES["crawl"], make_id(*pages), len(pages), {"pages": rows}, {})
 
@@ -210,6 +226,25 @@ def test_a_picture_that_comes_later_refreshes_the_pages_that_show_it(chain: Chai
         assert new["example_id"] != old["example_id"]
     assert len(chain.examples("http://t/c")) == 1
     assert chain.run()["fuse"].batches == 0
+
+
+def test_a_picture_taken_before_its_owner_opted_out_leaves_the_example_until_it_is_allowed_again(
+    chain: Chain, tmp_path: Path
+) -> None:
+    names = [name for name in STAGES if name != "annotate"]
+    chain = Chain(tmp_path / "unannotated", stages=names)
+    picture = "http://t/hers.png"
+    shown = (("image", picture), ("image", "http://t/other.png"))
+    chain.crawl(page("http://t/a", "First page.", shown), page(picture), page("http://t/other.png"))
+    counts = []
+    for crawled in ((), (refused(picture, 1), page("http://t/b", "Second.", shown, day=2)), (page(picture, day=3),)):
+        for name in crawled:
+            chain.crawl(name)
+        chain.run(*names)
+        rows = query(chain.home, "SELECT url, segments FROM current_examples ORDER BY url")["rows"]
+        counts.append([sum(part["kind"] == "image" for part in row["segments"]) for row in rows])
+    assert counts == [[2], [1, 1], [2, 2]]
+    assert chain.run(*names)["fuse"].batches == 0
 
 
 def test_a_revised_page_keeps_its_split_and_a_returned_copy_takes_its_clusters(chain: Chain) -> None:
