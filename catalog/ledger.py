@@ -106,7 +106,8 @@ class State:
             return row
         outputs = {table: rows - gone.get((table, ""), 0) for table, rows in row.outputs.items()}
         rejects = {reason: rows - gone.get(("rejects", reason), 0) for reason, rows in row.rejects.items()}
-        return replace(row, outputs=outputs, rejects=rejects)
+        rejects = {reason: rows for reason, rows in rejects.items() if rows}
+        return replace(row, outputs={table: rows for table, rows in outputs.items() if rows}, rejects=rejects)
 
     @cached_property
     def revoked(self) -> frozenset[str]:
