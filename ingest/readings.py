@@ -51,7 +51,8 @@ class Readings:
     def holds(self, path: str, page_id: str) -> bool:
         """Say whether a file's record is stored already, and note that the file as it is now still has it."""
         found = self._db.execute(
-            "UPDATE records SET signature = coalesce((SELECT signature FROM files WHERE path = records.path), signature) "
+            "UPDATE records SET signature = "
+            "coalesce((SELECT signature FROM files WHERE path = records.path), signature) "
             "WHERE path = ? AND page_id = ?",
             (path, page_id),
         )

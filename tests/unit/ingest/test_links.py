@@ -20,7 +20,9 @@ def test_links_are_absolute_unique_and_in_order() -> None:
     <a href="javascript:x()">5</a>    <area href="d?q=1"><iframe src="e"></iframe><link rel="next" href="2">
     <link rel="stylesheet" href="s.css"><a>6</a>
     <a href="file:///etc/passwd">7</a>"""
-    assert read_page(page(html), "headrace").links == [f"http://h/{path}" for path in ("dir/b", "c", "dir/d?q=1", "dir/e", "dir/2")]
+    assert read_page(page(html), "headrace").links == [
+        f"http://h/{path}" for path in ("dir/b", "c", "dir/d?q=1", "dir/e", "dir/2")
+    ]
 
 
 def test_base_decides_what_relative_means() -> None:
