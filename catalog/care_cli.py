@@ -74,9 +74,7 @@ def roll_back(
 def purge(  # noqa: PLR0913 — one parameter an option
     url: Annotated[str | None, typer.Option(help="Every version of this URL.")] = None,
     host: Annotated[str | None, typer.Option(help="Everything of this host and of those below it.")] = None,
-    sha256: Annotated[
-        str | None, typer.Option("--hash", help="Everything with this payload or text.")
-    ] = None,
+    sha256: Annotated[str | None, typer.Option("--hash", help="Everything with this payload or text.")] = None,
     record: Annotated[str | None, typer.Option("--id", help="One page, document, medium or example.")] = None,
     cluster: Annotated[str | None, typer.Option(help="A record by its id, and all its duplicates.")] = None,
     reason: Annotated[str, typer.Option(help="Why; it is kept.")] = "",

@@ -31,7 +31,7 @@ from catalog.store import committing
 
 MANIFEST = b"headrace.compacted"  # a large file's Parquet metadata: its group, and its rows by batch
 FOLDER = "compacted"
-BUFFER_BYTES = 64 << 20  # of rows that wait for their row group
+BUFFER_BYTES = 8 << 20  # of rows in a row group: who reads one batch decodes a row group
 Run = tuple[str, str, int, Callable[[], pa.Table]]  # batch, file name, position: one batch's rows in one file
 
 

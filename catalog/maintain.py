@@ -13,7 +13,7 @@ from catalog.collect import Collector
 from catalog.compact import compact
 from catalog.errors import InputError
 from catalog.home import Home
-from catalog.schema import TABLES
+from catalog.schema import KEYS, TABLES
 from catalog.settings import MaintenanceSettings
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ def _maintain(home: Home, settings: MaintenanceSettings, dry_run: bool) -> dict[
     with progress.bar("maintain", 2 * len(TABLES) + 1) as bar:
         for table in () if dry_run else TABLES:
             compacted[table] = compact(home, table, settings)
+            if table in KEYS and compacted[table]["from"]:  # else the next lookup would have to wait for it
+                home.index.refresh(table, home.view().urls(table))
             bar.advance(1)
         for table in () if dry_run else ("batches", *TABLES):
             expired[table] = home.store.expire_before(table, now - settings.retention_hours * 3600)

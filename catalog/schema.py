@@ -87,7 +87,7 @@ HINTS = _struct(
 )
 MEDIA_REFERENCE = _struct(url=STRING, kind=STRING, alt=STRING, caption=STRING, block=INT)
 RULE_HITS = _struct(rule=STRING, hits=INT)  # how many changes each cleaning rule made
-# Signals of quality after Gopher (arXiv 2112.11446) and C4 (arXiv 1910.10683); null where one has no meaning for a text.
+# Signals of quality after Gopher (arXiv 2112.11446) and C4 (arXiv 1910.10683); null where one has no meaning.
 SIGNALS = _struct(
     num_words=INT,
     mean_word_length=FLOAT,
