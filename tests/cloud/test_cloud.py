@@ -1,5 +1,6 @@
 """One home on S3-compatible storage with its catalog in PostgreSQL: really started, written by two, killed, resumed."""
 
+import importlib.util
 import os
 import shutil
 import socket
@@ -56,8 +57,8 @@ def free_port() -> int:
 def object_store(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """moto's S3 server in a process of its own, with an empty bucket."""
     server = shutil.which("moto_server") or shutil.which(str(repo / ".venv-cloud" / "bin" / "moto_server"))
-    if not server:
-        pytest.skip("needs moto's S3 server; run make cloud")
+    if not server or not importlib.util.find_spec("s3fs"):
+        pytest.skip("needs moto's S3 server and the extra s3; run make cloud")
     port = free_port()
     environment = {
         "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1",
@@ -83,8 +84,8 @@ def object_store(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def cloud(object_store: str) -> Iterator[Cloud]:
     """The object store, and a PostgreSQL cluster with a database for each home."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")) or [Path(shutil.which("initdb") or "")]
-    if not found[-1].is_file():
-        pytest.skip("needs PostgreSQL's server programs (Debian: postgresql); run make cloud")
+    if not found[-1].is_file() or not importlib.util.find_spec("psycopg"):
+        pytest.skip("needs PostgreSQL's server programs (Debian: postgresql) and the extra postgres; run make cloud")
     programs = found[-1].parent
     folder = Path(tempfile.mkdtemp(prefix="headrace-postgres-"))  # below pytest's own folders only their owner may read
     # PostgreSQL refuses to run as root; its Debian package brings a user for it
