@@ -61,7 +61,7 @@ PACKAGED: dict[tuple[Task, str], _Packaged] = {
     ),
 }
 EDGE = 1 << 20
-TINY_CLIP_SHA256 = "b49357221a144441ed9a2441ceb79960c2b7dce68b153dc2088bbf15e3333438"
+TINY_CLIP_SHA256 = "092ef487b40ca0be3d9ccadba213350f3fde2a5d7b07a0969f2afbd7fe19d716"
 
 
 def cache_dir() -> Path:
