@@ -40,7 +40,7 @@ class Collector:
         self._index_files()
         leased: Iterable[str]
         with lease.collecting(self.home.root) as leased:
-            self._unpublished(frozenset(leased))
+            self.unpublished(frozenset(leased))
         for table in ("batches", *TABLES):
             self._metadata(table)
             self._data(table)
@@ -76,7 +76,7 @@ class Collector:
             if path.suffix in INDEX_SUFFIXES and path.name not in named and path.stat().st_mtime < self._old:
                 self._remove("index files", files.Found(str(path), path.stat().st_size, 0))
 
-    def _unpublished(self, leased: frozenset[str]) -> None:
+    def unpublished(self, leased: frozenset[str]) -> None:
         """Parts and committed rows of batches that nobody published, whose driver is gone."""
         published = self.home.ledger.refresh().published
         shards = self._shards()

@@ -37,6 +37,14 @@ class Lease:
             self._file.flush()
         self._held.add(batch_id)
 
+    @contextmanager
+    def alone_with(self, batch_id: str) -> Iterator[bool]:
+        """Keep others from taking new leases meanwhile; yield whether no other driver works on the batch."""
+        own = Path(self._file.name) if self._file is not None else None
+        with _gate(self._folder, fcntl.LOCK_EX):
+            others = [path for path in sorted(self._folder.iterdir()) if path.name != GATE and path != own]
+            yield not any(batch_id in _living(path) for path in others)
+
     def close(self) -> None:
         """Give every batch free."""
         if self._file is not None:

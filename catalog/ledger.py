@@ -88,11 +88,13 @@ class State:
         """How many rows takedowns took out of the tables: batch → (table, reason) → rows; no rollback undoes that."""
         if self._removed is not None:
             return self._removed
+        made = {row.batch_id: row.seq for row in self.rows if row.kind == "publish"}
         found: dict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
         for row in self.rows:
             if row.kind == "publish" and "tombstones" in row.outputs:
                 for table, batch, reason, number in json.loads(row.settings).get("removed", ()):
-                    found[batch][table, reason] += number
+                    if made.get(batch, row.seq) < row.seq:  # else it is made since, without what was taken down
+                        found[batch][table, reason] += number
         return found
 
     @cached_property

@@ -68,11 +68,17 @@ def search(home: Home, wanted: list[bytes], waiting: Path) -> dict[str, Any]:
 
 def _holds(url: str, wanted: list[bytes]) -> bool:
     held = b""
-    for piece in _unpacked(url):
-        data = held + piece
-        if any(marker in data for marker in wanted):
-            return True
-        held = data[-WINDOW:]
+    try:
+        for piece in _unpacked(url):
+            data = held + piece
+            if any(marker in data for marker in wanted):
+                return True
+            held = data[-WINDOW:]
+    except FileNotFoundError:
+        return False  # another process has just removed it
+    except pa.ArrowInvalid:  # half of a file, which a killed process left
+        fs, path = files.open_fs(url)
+        return any(marker in fs.cat_file(path) for marker in wanted)
     return False
 
 

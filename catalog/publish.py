@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from catalog import failpoint, flow, ids, pipeline, progress
-from catalog.errors import CommitConflict
+from catalog.errors import CommitConflict, InputError
 from catalog.lease import Lease
 from catalog.ledger import ORIGIN, InputCounts, Row, State, now
 from catalog.settings import Config, Resources
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from catalog.home import Home
 
 log = logging.getLogger("headrace")
+
+
+PURGE = "purge"  # the stage that publishes tombstones, and a row when what they mean is gone from the tables
+WAITING = "purges"  # takedowns that are not finished, below the root
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,7 @@ class Publisher:
         writer = ShardWriter(self._home.warehouse, self._stage.tables, dict(self._stage.traces))
         job = flow.Job(self._stage.name, make_worker, writer, resources)
         settings = self._config.catalog
+        refuse_waiting(self._home.root)
         with self._lease, progress.bar(self._stage.name) as bar:
             for done in flow.run(job, self._parts(plans), settings.engine, settings.ray_address):
                 self._open[done.key.batch_id].done.append(done)
@@ -167,7 +173,9 @@ class Publisher:
 
         state = self._home.ledger.refresh()
         if self._was_purged(state) and opened.batch_id not in state.published:
-            discard(self._home, opened.batch_id)
+            with self._lease.alone_with(opened.batch_id) as alone:
+                if alone:  # else the other, who planned later, may publish it
+                    discard(self._home, opened.batch_id)
 
     def _check(self, state: State, opened: _Open) -> bool:
         """Tell whether the batch may still be published; raise CommitConflict if a joining stage must plan again."""
@@ -203,11 +211,17 @@ class Publisher:
 
     def _was_purged(self, state: State) -> bool:
         """Tell whether something was taken down since the planning: the rows may be made of it."""
-        return any(row.seq > self._since and "tombstones" in row.outputs for row in state.published.values())
+        return any(row.seq > self._since and row.stage == PURGE for row in state.published.values())
 
     def _note(self, note: str) -> None:
         if note not in self.report.notes:
             self.report.notes.append(note)
+
+
+def refuse_waiting(root: Path) -> None:
+    """Raise InputError while a takedown is not finished: what is planned now may hold what it is to remove."""
+    if any((root / WAITING).glob("*.json")):
+        raise InputError(f"{root}: a takedown is at work or was killed; wait for it, or run headrace purge --resume")
 
 
 def publish_origin(

@@ -6,6 +6,7 @@ What is to go is written down before anything is changed, so a killed takedown i
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
@@ -16,12 +17,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
-from catalog import erase, evidence, failpoint, files, fulltext, ids, near, proof, schema, vectors, victims
+from catalog import erase, evidence, failpoint, files, fulltext, ids, lease, near, proof, schema, vectors, victims
+from catalog.collect import Collector
 from catalog.errors import InputError
 from catalog.home import Home
 from catalog.ledger import now
 from catalog.maintain import maintaining
-from catalog.settings import Config
+from catalog.publish import PURGE, WAITING
+from catalog.settings import Config, MaintenanceSettings
 from catalog.stage import Stage, StageReport
 from catalog.tombstones import Forgotten, SubjectKind, keyed_hash, read_key
 from catalog.vector_manifest import Manifest, manifests
@@ -30,8 +33,7 @@ from catalog.victims import Kind, Victims
 if TYPE_CHECKING:
     from rich.console import Console
 
-PURGE = Stage("purge", (), ("tombstones",), 1, lambda _: {}, lambda home, config: StageReport("purge"))
-WAITING = "purges"  # takedowns that are not finished, below the root
+STAGE = Stage(PURGE, (), ("tombstones",), 1, lambda _: {}, lambda home, config: StageReport("purge"))
 RECEIPTS = "receipts"
 TABLES = [name for name in schema.TABLES if name not in ("tombstones", "feedback")]
 
@@ -71,15 +73,31 @@ def purge(home: Home, config: Config, order: Order, forget_set: Path | None = No
         found = victims.find(home, order.kind, order.value)
         if forget_set is not None:
             _write_forget_set(home, found, forget_set)
-        told = {"kind": order.kind, "reason": order.reason, "who": order.who, **_summary(home, found)}
-        told |= {"forget_set": str(forget_set) if forget_set else None, "resumed": resumed}
-        name = ids.make_id("purge", now().isoformat(), order.kind, order.value)
-        waiting = {"told": told, "victims": victims.encode(found), "kind": order.kind, "value": order.value,
-                   "markers": [marker.hex() for marker in proof.markers(home, found)]}  # fmt: skip
-        path = home.root / WAITING / f"{name}.json"
-        files.replace(str(path), json.dumps(waiting).encode())
-        failpoint.reach("purge-noted")
-        return _carry_out(home, config, path)
+        told = {"forget_set": str(forget_set) if forget_set else None, "resumed": resumed}
+        receipt = _take_down(home, config, order, found, told)
+        while (more := _published_meanwhile(home, order)) is not None:  # by drivers that had planned before
+            _take_down(home, config, order, more, {"continues": receipt["id"]})
+        return receipt
+
+
+def _take_down(home: Home, config: Config, order: Order, found: Victims, told: Mapping[str, Any]) -> dict[str, Any]:
+    """Write down what is to go, then do it."""
+    said = {"kind": order.kind, "reason": order.reason, "who": order.who, **_summary(home, found), **told}
+    waiting = {"told": said, "victims": victims.encode(found), "kind": order.kind,
+               "value": victims.spelled(order.kind, order.value),
+               "markers": [marker.hex() for marker in proof.markers(home, found)]}  # fmt: skip
+    path = home.root / WAITING / f"{ids.make_id('purge', now().isoformat(), order.kind, order.value)}.json"
+    files.replace(str(path), json.dumps(waiting).encode())
+    failpoint.reach("purge-noted")
+    return _carry_out(home, config, path)
+
+
+def _published_meanwhile(home: Home, order: Order) -> Victims | None:
+    try:
+        found = victims.find(home, order.kind, order.value)
+    except InputError:
+        return None
+    return found if found.removed else None
 
 
 def resume(home: Home, config: Config) -> dict[str, Any]:
@@ -123,11 +141,9 @@ def _carry_out(home: Home, config: Config, path: Path) -> dict[str, Any]:
     told |= waiting["told"]
     notes = path.with_suffix(".files")
     told["files"] = erase.Eraser(home, found.mask, victims.columns_of, notes).run(TABLES)
-    urls = frozenset(found.urls)
-    archived = [one for segment in found.segments for one in erase.records_of(home.warehouse, segment, urls)]
-    members = sorted({*found.records, *archived})
-    erase.erase_records(home.warehouse, members)
-    told["archived_records"] = len(members)
+    _collect_unfinished(home)
+    told["archived_records"] = _erase_records(home, found, path.with_suffix(".records"))
+    home.publish_origin(STAGE, f"{path.stem} done", 0, {}, {})  # who looked at the tables before this gives up
     told |= _forget_in_indexes(home, config, found)
     for keeper in _keepers():
         told |= keeper.forget(home, config, forgotten)
@@ -135,14 +151,33 @@ def _carry_out(home: Home, config: Config, path: Path) -> dict[str, Any]:
     told["proof"] = proof.search(home, [bytes.fromhex(marker) for marker in waiting["markers"]], path)
     files.replace(str(home.root / RECEIPTS / f"{path.stem}.json"), json.dumps(told, indent=1).encode())
     path.unlink()
+    path.with_suffix(".records").unlink(missing_ok=True)
     return told
+
+
+def _collect_unfinished(home: Home) -> None:
+    """Remove the shards of batches that nobody published and no living driver works on: they may hold it too."""
+    with lease.collecting(home.root) as leased:
+        at_once = MaintenanceSettings(grace_hours=0, retention_hours=0)
+        Collector(home, at_once, time.time()).unpublished(leased)
+
+
+def _erase_records(home: Home, found: Victims, notes: Path) -> int:
+    """Overwrite the archived records; which they are is written down before, since then they cannot be read."""
+    if not notes.is_file():
+        urls = frozenset(found.urls)
+        archived = [one for segment in found.segments for one in erase.records_of(home.warehouse, segment, urls)]
+        files.replace(str(notes), json.dumps(sorted({*found.records, *archived})).encode())
+    members = [tuple(one) for one in json.loads(notes.read_text(encoding="utf-8"))]
+    erase.erase_records(home.warehouse, members)
+    return len(members)
 
 
 def _bury(home: Home, name: str, waiting: Mapping[str, Any], found: Victims) -> None:
     """Publish the tombstones: from here on nothing of it comes in again."""
     key = read_key(home.warehouse)
     subjects: list[tuple[SubjectKind, str]] = [("url", url) for url in found.urls]
-    subjects += [("host", waiting["value"].lower())] if waiting["kind"] == "host" else []
+    subjects += [("host", waiting["value"])] if waiting["kind"] == "host" else []
     subjects += [("payload", sha256) for sha256 in found.payloads] + [("text", sha256) for sha256 in found.texts]
     if waiting["kind"] == "hash":
         subjects += [("payload", waiting["value"]), ("text", waiting["value"])]
@@ -153,7 +188,7 @@ def _bury(home: Home, name: str, waiting: Mapping[str, Any], found: Victims) -> 
         for kind, subject in sorted(set(subjects))
     ]  # fmt: skip
     table = pa.Table.from_pylist(rows, schema=schema.body("tombstones"))
-    home.publish_origin(PURGE, name, len(rows), {"tombstones": table}, {"removed": found.removed})
+    home.publish_origin(STAGE, name, len(rows), {"tombstones": table}, {"removed": found.removed})
 
 
 def _forget_in_indexes(home: Home, config: Config, found: Victims) -> dict[str, int]:

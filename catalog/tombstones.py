@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import ada_url
 
 from catalog import files
+from catalog.errors import Corrupt
 from catalog.urls import canonical
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Forgotten:
         """Read every tombstone; none is ever rolled back."""
         rows = home.view().read("tombstones", ["subject"])
         found = frozenset(rows["subject"].to_pylist())
-        return cls(read_key(home.warehouse), found) if found else cls()
+        return cls(read_key(home.warehouse, bool(found)), found) if found else cls()
 
     def url(self, url: str) -> bool:
         """Tell whether a URL, its host, or a domain above its host was taken down."""
@@ -60,11 +61,13 @@ def keyed_hash(key: bytes, kind: SubjectKind, subject: str) -> str:
     return hmac.new(key, f"{kind}\0{subject}".encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
 
-def read_key(warehouse: str) -> bytes:
-    """Return the warehouse's key, made at its first use."""
+def read_key(warehouse: str, is_needed: bool = False) -> bytes:
+    """Return the warehouse's key, made at its first use; raise Corrupt if one that is needed is gone."""
     url = files.join(warehouse, KEY)
     fs, path = files.open_fs(url)
     if not fs.exists(path):
+        if is_needed:
+            raise Corrupt(f"{url} is missing: without it nobody can tell what was taken down; restore it from a backup")
         files.write_new(url, secrets.token_bytes(KEY_BYTES))
     return bytes(fs.cat_file(path))
 
@@ -76,7 +79,7 @@ def domains_of(url: str) -> Iterable[str]:
         return
     parsed = ada_url.URL(address)
     yield str(parsed.host)
-    name = str(parsed.hostname)
+    name = str(parsed.hostname).rstrip(".")
     while name:
         yield name
         name = name.partition(".")[2]

@@ -75,6 +75,7 @@ def columns_of(table: str) -> list[str]:
 
 def find(home: Home, kind: Kind, value: str) -> Victims:
     """Find everything that a takedown means, live or not; raise InputError where there is nothing of it."""
+    value = spelled(kind, value)
     tables = _Tables(home)
     pages = tables.rows("pages", ["page_id", "url", "payload_sha256", *LOCATOR])
     documents = tables.rows("documents", ["document_id", "page_id", "url", "text_sha256", "media"])
@@ -86,29 +87,47 @@ def find(home: Home, kind: Kind, value: str) -> Victims:
     found = [row for row in pages if row["page_id"] in chosen]
     if not found and kind not in ("url", "host"):
         raise InputError(f"--{kind} {value}: nothing of it is stored here")
+    staying = [row for row in pages if row["page_id"] not in chosen]
+    kept_payloads = {row["payload_sha256"] for row in staying}
+    kept_texts = {row["text_sha256"] for row in documents if row["page_id"] not in chosen}
+    kept_urls = {row["url"] for row in staying}
     media = tables.rows("media", ["media_id", "page_id", "url"])
     stay = {row["media_id"] for row in media if row["page_id"] not in chosen}
     victims = Victims(
-        urls=_distinct([*(row["url"] for row in found), *([canonical(value) or value] if kind == "url" else [])]),
+        urls=_distinct({*(row["url"] for row in found), *([value] if kind == "url" else [])} - kept_urls),
         pages=sorted(chosen),
         documents=_distinct(row["document_id"] for row in documents if row["page_id"] in chosen),
         media=_distinct(row["media_id"] for row in media if row["media_id"] not in stay),
         media_rows=sorted({(row["media_id"], row["url"]) for row in media if row["page_id"] in chosen}),
-        payloads=_distinct(row["payload_sha256"] for row in found),
-        texts=_distinct(row["text_sha256"] for row in documents if row["page_id"] in chosen),
+        payloads=_distinct({row["payload_sha256"] for row in found} - kept_payloads),
+        texts=_distinct({row["text_sha256"] for row in gone} - kept_texts),
         records=sorted({tuple(row[name] for name in LOCATOR) for row in found if row["warc_path"]}),
     )
     _add_derived(victims, tables, kind, value)
     return victims
 
 
+def spelled(kind: Kind, value: str) -> str:
+    """Return a subject as tables and tombstones spell it; raise InputError where it is no URL or no host."""
+    if kind == "url" and not value.startswith("file://"):
+        url = canonical(value)
+        if url is None:
+            raise InputError(f"--url {value}: is no URL; write it with http:// or https://")
+        return url
+    if kind == "host":
+        url = None if "/" in value else canonical(f"http://{value}")
+        if url is None:
+            raise InputError(f"--host {value}: is no host; write it without scheme and path, such as example.org")
+        return next(iter(domains_of(url))).rstrip(".")
+    return value
+
+
 def _chosen(kind: Kind, value: str, pages: Iterable[Row], documents: Iterable[Row], tables: "_Tables") -> set[str]:
     """Return the pages that the subject names."""
     if kind == "url":
-        url = canonical(value) or value
-        return {row["page_id"] for row in pages if row["url"] == url}
+        return {row["page_id"] for row in pages if row["url"] == value}
     if kind == "host":
-        return {row["page_id"] for row in pages if value.lower() in domains_of(row["url"])}
+        return {row["page_id"] for row in pages if value in domains_of(row["url"])}
     if kind == "hash":
         texts = {row["page_id"] for row in documents if row["text_sha256"] == value}
         return texts | {row["page_id"] for row in pages if row["payload_sha256"] == value}
@@ -130,7 +149,7 @@ def _add_derived(victims: Victims, tables: "_Tables", kind: Kind, value: str) ->
     )
     refused = tables.rows("rejects", ["url", "stage", "batch_id"])
     if kind == "host":
-        named = (row["url"] for row in refused if row["url"] and value.lower() in domains_of(row["url"]))
+        named = (row["url"] for row in refused if row["url"] and value in domains_of(row["url"]))
         victims.urls = _distinct([*victims.urls, *named])
     urls = set(victims.urls)
     batches = {row["batch_id"] for row in refused if row["stage"] == "crawl" and row["url"] in urls}

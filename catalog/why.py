@@ -65,7 +65,7 @@ def _tombstones(home: Home, view: View, url: str) -> list[Event]:
     rows = view.read("tombstones").to_pylist()
     if not rows:
         return []
-    key = read_key(home.warehouse)
+    key = read_key(home.warehouse, True)
     subjects = {keyed_hash(key, kind, url) for kind in ("url", "payload", "text")}
     subjects |= {keyed_hash(key, "host", name) for name in domains_of(url)}
     events = []

@@ -1,6 +1,7 @@
 """Takedowns: nothing is left in any byte, nothing comes back, a killed one is finished, work based on it given up."""
 
 import hashlib
+import io
 import json
 import os
 import random
@@ -9,18 +10,21 @@ from pathlib import Path
 
 import drivers
 import pytest
+from fastwarc.warc import ArchiveIterator
 from filelock import FileLock
 from PIL import Image
 
 from catalog import doctor, failpoint, purge, run, snapshots, sql, why
-from catalog.errors import InputError
+from catalog.erase import blank
+from catalog.errors import Corrupt, InputError
 from catalog.export import current_examples
 from catalog.fulltext import FullText
 from catalog.home import Home
 from catalog.maintain import maintain
 from catalog.purge import Order
 from catalog.settings import Config, MaintenanceSettings
-from catalog.victims import find
+from catalog.tombstones import KEY
+from catalog.victims import find, spelled
 
 STAGES = ["crawl", "extract", "dedup", "fuse"]
 SUBJECTS = ["otter", "heron", "newt", "vole", "beaver", "kingfisher", "dragonfly", "crayfish", "stickleback", "swan"]
@@ -153,6 +157,63 @@ def test_host_hash_and_id_name_what_goes(site: Path, config: Config, tmp_path: P
             purge.purge(home, config, Order("hash", sha256, "test", "steward"), home.root / "forget.jsonl")
 
 
+def test_subjects_are_spelled_as_tables_spell_them(config: Config) -> None:
+    with Home.open(config.catalog) as home:
+        for kind, value, said in (("host", "https://a.com/", "is no host"), ("url", "a.com/x", "is no URL")):
+            with pytest.raises(InputError, match=said):
+                find(home, kind, value)  # type: ignore[arg-type]
+    assert [spelled("host", value) for value in ("BÜCHER.de", "a.com.", "a.com:8080")] == [
+        "xn--bcher-kva.de", "a.com", "a.com:8080",
+    ]  # fmt: skip
+    assert spelled("url", "HTTP://A.com/%7ex#top") == "http://a.com/%7ex"
+
+
+def test_jobs_wait_until_a_killed_takedown_is_finished(site: Path, config: Config) -> None:
+    with Home.open(config.catalog) as home:
+        code = drivers.run(killed, home.root, STAGES, str(site), url_of(site, "swan.html"), "purge-tombstone:1")
+        assert code == drivers.KILLED
+        (site / "more.html").write_text(page("grebe", 60, ()))
+        with pytest.raises(InputError, match="headrace purge --resume"):
+            run.run(config)
+        assert purge.resume(home, config) == {"resumed": 1}
+    run.run(config)
+    with Home.open(config.catalog) as home:
+        assert "swan.html" not in urls(home, "documents") and "more.html" in urls(home, "documents")
+    assert in_order(config) == []
+
+
+def test_what_unfinished_work_left_on_disk_goes_too(site: Path, config: Config) -> None:
+    (site / "late.html").write_text(page("late grebe", 70, ()))
+    for stage in STAGES[:-1]:
+        run.run(config, stage)
+    with Home.open(config.catalog) as home:
+        code = drivers.run(fused, home.root, STAGES, str(site), "before-add:1")
+        assert code == drivers.KILLED
+        shards = list((Path(home.warehouse) / "data" / "examples").rglob("*.parquet"))
+        take_down(home, config, url_of(site, "late.html"))
+        assert not purge.proof.search(home, [b"The late grebe of pond"], Path())["found"]
+        assert len(shards) == 2 and len([path for path in shards if path.exists()]) == 1
+
+
+@pytest.mark.parametrize("length", [*range(300, 330), 65_559, 65_561, 65_563, 131_099, 131_103, 196_641, 1_000_003])
+def test_a_record_of_any_length_is_overwritten_by_an_empty_one(length: int) -> None:
+    member = blank(length)
+    assert len(member) == length
+    read = [
+        (record.headers["WARC-Type"], record.reader.read().strip())
+        for record in ArchiveIterator(io.BytesIO(member), parse_http=False)
+    ]
+    assert read == [("metadata", b"")]
+
+
+def test_a_lost_key_is_no_amnesty(site: Path, config: Config) -> None:
+    with Home.open(config.catalog) as home:
+        take_down(home, config, url_of(site, "swan.html"))
+        (Path(home.warehouse) / KEY).unlink()
+        with pytest.raises(Corrupt, match="restore it from a backup"):
+            run.run(config)
+
+
 def test_a_crawl_at_work_is_waited_for(site: Path, config: Config) -> None:
     with Home.open(config.catalog) as home, FileLock(home.root / "frontier.lock"):
         with pytest.raises(InputError, match="another crawl is at work"):
@@ -191,6 +252,12 @@ def killed(root: Path, stages: list[str], site: str, url: str, moment: str) -> N
     config = Config({"root": str(root), "engine": "local", "stages": stages, "data_sources": [site]})
     with Home.open(config.catalog) as home:
         take_down(home, config, url)
+
+
+def fused(root: Path, stages: list[str], site: str, moment: str) -> None:
+    """Be a driver whose machine fails."""
+    drivers.arm(moment)
+    run.run(Config({"root": str(root), "engine": "local", "stages": stages, "data_sources": [site]}), "fuse")
 
 
 def test_a_killed_takedown_is_finished_by_the_next(site: Path, config: Config, repo: Path) -> None:
