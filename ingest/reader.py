@@ -10,6 +10,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ingest.fetch import Response
 from ingest.guard import Guarded
+from ingest.sources import GZIP_MAGIC
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -19,6 +20,11 @@ MAX_MEMORY = 3_000_000_000  # of the child's address space
 
 def _apply(function: Callable[..., Any], response: Response, *args: Any, **named: Any) -> Any:
     return function(response, *args, **named)
+
+
+def _is_small(response: Response) -> bool:
+    """Say whether a body costs little at worst; what a packed one unpacks to is not known."""
+    return len(response.body) <= SMALL_BYTES and not response.body.startswith(GZIP_MAGIC)
 
 
 class Reader:
@@ -32,7 +38,7 @@ class Reader:
         self, function: Callable[Concatenate[Response, P], T], response: Response, *args: P.args, **named: P.kwargs
     ) -> T:
         """Return what `function` makes of a response; raise what it raises, MemoryError, or Stopped at the limits."""
-        if len(response.body) <= SMALL_BYTES:
+        if _is_small(response):
             return await asyncio.to_thread(function, response, *args, **named)
         async with self._turn:
             result: T = await asyncio.to_thread(self._guarded, function, response, *args, **named)
@@ -42,7 +48,7 @@ class Reader:
         self, function: Callable[Concatenate[Response, P], T], response: Response, *args: P.args, **named: P.kwargs
     ) -> T:
         """Do the same in the thread of the caller."""
-        if len(response.body) <= SMALL_BYTES:
+        if _is_small(response):
             return function(response, *args, **named)
         result: T = self._guarded(function, response, *args, **named)
         return result

@@ -1,6 +1,8 @@
 """Parsing during a crawl: small answers at once, large ones where they can be stopped."""
 
 import asyncio
+import gzip
+import os
 import time
 
 import pytest
@@ -38,6 +40,25 @@ def test_what_takes_hours_is_stopped_and_the_next_is_read() -> None:
             assert (await reader.read(read_page, large, "headrace")).links == ["http://h/x"]
             with pytest.raises(BadEncoding):
                 await reader.read(read_sitemap, response(b"<" * (SMALL_BYTES + 1)), 1 << 20)
+        finally:
+            reader.close()
+
+    asyncio.run(read())
+
+
+def process_of(_response: Response) -> int:
+    return os.getpid()
+
+
+def test_what_is_packed_is_parsed_where_it_can_be_stopped_however_small() -> None:
+    packed, plain = response(gzip.compress(b"<urlset>" * 100)), response(b"<urlset>")
+
+    async def read() -> None:
+        reader = Reader(10.0)
+        try:
+            assert await reader.read(process_of, plain) == reader.read_here(process_of, plain) == os.getpid()
+            assert await reader.read(process_of, packed) != os.getpid()
+            assert reader.read_here(process_of, packed) != os.getpid()
         finally:
             reader.close()
 
