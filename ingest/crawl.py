@@ -349,7 +349,7 @@ class Crawl:
                 found_on = replace(task, url=entry.url or task.url)
                 await self._admit(found_on, [medium.url for medium in entry.hints.media], "media")
         self.frontier.readings.hint({url: hints.as_dict() for url, hints in listing.hints().items()})
-        self.frontier.renew(listing.changes())
+        self.frontier.renew(task, listing.changes())
 
     def _unreadable(self, task: Task, error: Exception, rule: str, pace: Pace) -> None:
         """Reject what cannot be parsed within bounds; a host that sends much of it is left alone."""

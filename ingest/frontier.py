@@ -7,6 +7,7 @@ up to date from the segments.
 """
 
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
@@ -116,6 +117,7 @@ class Frontier:
                 self._db.execute(f"ALTER TABLE urls ADD COLUMN {name} {kind}")
         self._db.executescript(INDEXES)
         self.readings = Readings(self._db)
+        self._began = 0.0  # of the run
         self._admission = Admission(self._db, network.traps)
         self.fresh: set[str] = set()  # hosts for which something was queued since the caller last took them
 
@@ -142,6 +144,7 @@ class Frontier:
     def begin(self, sources: Sequence[Source], now: float) -> None:
         """Start a run: return leases, queue what is due, and let in what the limits of earlier runs kept out."""
         self._admission.begin(sources, now)
+        self._began = now
         self.activate(source.url for source in sources)
         with self._transaction():
             self._db.execute("UPDATE urls SET state = 'queued' WHERE state = 'leased'")
@@ -372,14 +375,20 @@ class Frontier:
         """Return (sha256, staged file name, state) of segments that a crash kept from the ledger."""
         return list(self._db.execute("SELECT sha256, staged, state FROM segments ORDER BY rowid"))
 
-    def renew(self, changes: Mapping[str, float]) -> None:
-        """Queue the pages that their list says changed after they were last asked for."""
+    def renew(self, lister: Task, changes: Mapping[str, float]) -> None:
+        """Queue the pages that a list says changed after they were last asked for, in an earlier run.
+
+        A list speaks for its host and for what its source found; a date to come says nothing until it has come.
+        """
+        now = time.time()
         with self._transaction():
             for url, changed in changes.items():
+                if changed > now:
+                    continue
                 row = self._db.execute(
                     "UPDATE urls SET state = 'queued', hops = 0, target = NULL WHERE url = ? "
-                    "AND state IN ('done', 'dead') AND fetched_at < ? RETURNING host",
-                    (url, changed),
+                    "AND state IN ('done', 'dead') AND fetched_at < ? AND (source = ? OR host = ?) RETURNING host",
+                    (url, min(changed, self._began), lister.source, lister.host),
                 ).fetchone()
                 if row:
                     self.fresh.add(row[0])

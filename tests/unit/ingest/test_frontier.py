@@ -1,5 +1,6 @@
 """The frontier: who is next, what is held, and what survives a crash."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -140,9 +141,28 @@ def test_an_older_capture_does_not_overwrite_a_newer_one(frontier: Frontier) -> 
 def test_a_page_that_its_list_says_has_changed_is_asked_again(frontier: Frontier) -> None:
     task = leased(frontier)
     frontier.settle(Settled(task.url, OK, 50.0))
-    frontier.renew({task.url: 40.0, "http://e.org/unknown": 99.0})
+    frontier.begin([SITE], now=100.0)
+    frontier.renew(task, {task.url: 40.0, "http://e.org/unknown": 99.0})
     assert frontier.lease(task.host) is None
-    frontier.renew({task.url: 60.0})
+    frontier.renew(task, {task.url: 60.0})
     again = frontier.lease(task.host)
     assert again is not None
     assert again.url == task.url
+
+
+def test_a_list_cannot_bring_back_what_this_run_fetched_nor_pages_of_others_nor_by_a_date_to_come(
+    frontier: Frontier,
+) -> None:
+    task = leased(frontier)
+    frontier.settle(Settled(task.url, OK, 50.0))
+    frontier.renew(task, {task.url: 60.0})  # fetched after the run began
+    assert frontier.lease("h") is None
+    frontier.begin([SITE], now=100.0)
+    frontier.renew(task, {task.url: time.time() + 1e6})
+    assert frontier.lease("h") is None
+    stranger = Task("http://evil/sitemap.xml", "evil", "http://evil/", "sitemap", 0, None, "evil", 0)
+    frontier.renew(stranger, {task.url: 60.0})
+    assert frontier.lease("h") is None
+    neighbour = Task("http://h/sitemap.xml", "h", "http://h/sitemap.xml", "sitemap", 0, None, "h", 0)
+    frontier.renew(neighbour, {task.url: 60.0})  # another source, of the same host
+    assert leased(frontier).url == task.url
