@@ -32,15 +32,23 @@ def _entry(item: Mapping[str, Any], base: str) -> Entry | None:
     media = tuple({medium.url: medium for medium in _media(item, base)}.values())
     if not url and not media:
         return None
-    published = item.get("published_parsed")
-    changed = item.get("updated_parsed") if "updated_parsed" in item else published
+    published = _seconds(item.get("published_parsed"))
+    changed = _seconds(item.get("updated_parsed")) if "updated_parsed" in item else published
     hints = Hints(
         title=item.get("title") or "",
         author=item.get("author") or "",
-        date=day_of(calendar.timegm(published)) if published else "",
+        date=day_of(published),
         media=media,
     )
-    return Entry(url, hints, float(calendar.timegm(changed)) if changed else None)
+    return Entry(url, hints, changed)
+
+
+def _seconds(parsed: Any) -> float | None:
+    """Return what feedparser made of a date in seconds since 1970, None for a year that no calendar has."""
+    try:
+        return float(calendar.timegm(parsed)) if parsed else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def _media(item: Mapping[str, Any], base: str) -> Iterator[Medium]:

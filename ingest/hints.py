@@ -58,8 +58,8 @@ def parse_time(value: object) -> datetime | None:
         case date():
             return datetime(value.year, value.month, value.day, tzinfo=UTC)
         case int() | float() if not isinstance(value, bool):
-            seconds = value / 1000 if abs(value) > 1e11 else value  # later than the year 5138: milliseconds
             try:
+                seconds = value / 1000 if abs(value) > 1e11 else value  # later than the year 5138: milliseconds
                 return datetime.fromtimestamp(seconds, UTC)
             except (ValueError, OverflowError, OSError):
                 return None
@@ -73,7 +73,7 @@ def _parse_text(value: str) -> datetime | None:
     for parse in (datetime.fromisoformat, parsedate_to_datetime, _first_day):
         try:
             moment = parse(value)
-        except (ValueError, TypeError, IndexError):
+        except (ValueError, TypeError, IndexError, OverflowError):
             continue
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return None
