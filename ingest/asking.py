@@ -81,6 +81,8 @@ class Asker:
                     return outcome
             elif not outcome.again:
                 return outcome
+            if pace.once:
+                return outcome
             if attempt < self._network.retries:
                 self.failed.setdefault(url, []).append(_described(outcome))
                 pace.hold(wait)

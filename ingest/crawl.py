@@ -204,16 +204,22 @@ class Crawl:
             return
         if robots.crawl_delay <= self.network.max_retry_after:
             pace.slow_down(robots.crawl_delay)
-        else:  # one page now, the next in a later run
-            if pace.down:
-                self.frontier.release(task.url)
-                return
-            pace.down = True
-            self.frontier.postpone(task.host, time.time() + min(robots.crawl_delay, MAX_RETRY_AFTER))
-        await self._fetch(task, pace, decision.rule)
+            await self._fetch(task, pace, decision.rule)
+        elif pace.down:
+            self.frontier.release(task.url)
+            return
+        else:
+            await self._fetch_alone(task, pace, decision.rule, min(robots.crawl_delay, MAX_RETRY_AFTER))
         self.progress.advance()
         if self.frontier.fresh - self._lanes.keys():
             self._work.set()
+
+    async def _fetch_alone(self, task: Task, pace: Pace, rule: str, delay: float) -> None:
+        """Ask for one page with one request, and for the next in a run after the delay."""
+        pace.down = pace.once = True
+        self.frontier.postpone(task.host, time.time() + delay)
+        await self._fetch(replace(task, etag=None, last_modified=None), pace, rule)  # a 304 may need a second request
+        self.frontier.postpone(task.host, time.time() + delay)
 
     async def _fetch(self, task: Task, pace: Pace, rule: str) -> None:
         outcome = await self._asker.ask(task.url, task.source, self._wants(task), conditions(task))
@@ -382,6 +388,8 @@ class Crawl:
 
     async def _ask_site_once(self, url: str) -> Outcome:
         """Ask for a file that a site need not have: a fault is as good as its absence."""
+        if self._asker.pace(host_of(url)).once:
+            return Failure(Reason.UNREACHABLE, "its host is asked for one page in a run")
         return await self._asker.ask_once(url, "", _is_there)
 
 

@@ -29,6 +29,7 @@ class Pace:
     next_request: float = 0.0
     failures: int = 0  # in a row
     down: bool = False  # left alone for the rest of the run
+    once: bool = False  # asks for so long a delay that one run asks for one page
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     in_use: int = 0  # lanes that visit the host, requests that wait or are under way
     stopped: int = 0  # answers whose parsing had to be given up

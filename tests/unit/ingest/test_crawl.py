@@ -345,3 +345,33 @@ def test_sitemaps_and_feeds_bring_links_and_are_not_stored_themselves(site: Site
     crawler.run(f"{site.url}/sitemap.xml", f"{site.url}/feed.xml")
     assert set(crawler.pages()) == {f"{site.url}{path}" for path in ("/a", "/b", "/b.wav")}
     assert crawler.rejects() == {}
+
+
+def test_sitemaps_that_name_each_other_with_a_date_to_come_are_asked_once(site: Site, crawler: Crawler) -> None:
+    xmlns = 'xmlns="http://www.sitemaps.org/schemas/sitemap/0.9"'
+    for name, other in (("/sitemap.xml", "/b.xml"), ("/b.xml", "/sitemap.xml")):
+        entry = f"<sitemap><loc>{site.url}{other}</loc><lastmod>2099-01-01</lastmod></sitemap>"
+        site.routes[name] = Answer(f"<sitemapindex {xmlns}>{entry}</sitemapindex>".encode())
+    crawler.network["max_run_seconds"] = 3
+    crawler.run(f"{site.url}/sitemap.xml")
+    assert (site.asked("/sitemap.xml"), site.asked("/b.xml")) == (1, 1)
+
+
+@pytest.mark.parametrize("status", [200, 503])
+def test_a_crawl_delay_beyond_the_longest_wait_lets_one_request_a_run_follow_robots(
+    site: Site, crawler: Crawler, status: int
+) -> None:
+    site.routes["/robots.txt"] = Answer(b"User-agent: *\nCrawl-delay: 2\n", headers={"Content-Type": "text/plain"})
+    site.page("/", "home", links=("/a", "/b"), images=("/one.png",))
+    page = site.routes["/"]
+    assert isinstance(page, Answer)
+    page.status, page.validate = status, True
+    crawler.network |= {"ask_tdmrep": True, "max_retry_after": 1, "retries": 2}
+    crawler.run(site.url)
+    crawler.run(site.url)  # at once: too early
+    assert [path for _, path, _ in site.requests] == ["/robots.txt", "/"]
+    time.sleep(max(0.0, site.requests[-1][0] + 2.3 - time.monotonic()))
+    page.headers = {**page.headers, "TDM-Reservation": "1"}  # a 304 that says more would cost a second request
+    crawler.run(site.url)
+    assert [path for _, path, _ in site.requests] == ["/robots.txt", "/"] * 2
+    assert site.requests[2][0] - site.requests[1][0] >= 2
