@@ -312,8 +312,12 @@ class Frontier:
         self._db.execute("UPDATE urls SET state = 'queued' WHERE url = ? AND state = 'leased'", (url,))
 
     def postpone(self, host: str, until: float) -> None:
-        """Leave a host alone until a time, in this run and in later ones."""
-        self._db.execute("INSERT OR REPLACE INTO hosts VALUES (?, ?)", (host, until))
+        """Leave a host alone until a time, in this run and in later ones; of several the last counts."""
+        self._db.execute(
+            "INSERT INTO hosts VALUES (?, ?) "
+            "ON CONFLICT (host) DO UPDATE SET not_before = max(not_before, excluded.not_before)",
+            (host, until),
+        )
 
     def settle(self, settled: Settled) -> None:
         """Mark a visit that needs no record as done: nothing changed, or it brought links only."""

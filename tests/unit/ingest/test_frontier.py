@@ -114,6 +114,7 @@ def test_redirect_circles_are_seen_whichever_way_they_were_found(frontier: Front
 
 def test_a_paused_host_is_left_alone_until_its_time(frontier: Frontier) -> None:
     frontier.postpone("h", until=500.0)
+    frontier.postpone("h", until=400.0)
     assert frontier.hosts(499.0) == []
     assert frontier.paused("h", 499.0)
     assert frontier.hosts(501.0) == ["h"]
