@@ -23,7 +23,7 @@ from ingest.rows import check_columns, find_tables, read_table
 from ingest.segments import Origin
 from ingest.settings import NetworkSettings
 from ingest.source_settings import Source, scheme_of
-from ingest.sources import Item, list_folder, read_file
+from ingest.sources import Item, list_folder, read_file, refused
 from ingest.urls import file_url
 
 log = logging.getLogger("headrace")
@@ -67,11 +67,18 @@ class Intake:
         files = await asyncio.to_thread(list_folder, source.url)
         if not files:
             await self._missing(source, "no such file or folder, or nothing in it")
+        left, max_bytes = source.row_limit, int(self.network.max_bytes)
         for file in files:
+            if left is not None and left <= 0:  # the rest waits for the next run
+                return
             _, known, _ = self.frontier.known(file_url(str(file)))
-            if known is None or known != signature_of(file):
-                item = await asyncio.to_thread(read_file, file, int(self.network.max_bytes))
+            signature = signature_of(file)
+            if known is None or known not in (signature, refused(signature, max_bytes)):
+                item = await asyncio.to_thread(read_file, file, max_bytes)
+                stored = self.recorder.counts["fetched"]
                 await self._take(source, (item, "", ""))
+                if left is not None:
+                    left -= self.recorder.counts["fetched"] > stored
 
     async def _files(self, source: Source, files: Iterator[File]) -> None:
         left, num_files = source.row_limit, 0

@@ -28,7 +28,7 @@ WHERE url = :url AND coalesce(fetched_at, 0) <= :fetched_at
 
 # What is known of the payload stays, in case the page comes back as it was.
 SETTLE_FAILED = f"""
-UPDATE urls SET state = 'done', outcome = :outcome, detail = :detail, gone = 0,
+UPDATE urls SET state = 'done', outcome = :outcome, detail = :detail, gone = 0, etag = coalesce(:etag, etag),
     level = CASE WHEN {_NEWER} AND outcome = :outcome THEN min(level + 1, {MAX_LEVEL}) ELSE level END,
     fetched_at = :fetched_at
 WHERE url = :url

@@ -8,7 +8,7 @@ from ingest.fetch import BadEncoding, Failure, Response, TooLarge, decode_body
 from ingest.hints import NO_HINTS, Hints
 from ingest.inputs import signature_of
 from ingest.source_settings import guess_kind
-from ingest.urls import file_url, type_by_name
+from ingest.urls import file_url, one_line, type_by_name
 
 TEXT_TYPES = ("text/html", "application/xhtml+xml", "text/plain", "text/markdown", "text/x-markdown", "application/pdf")
 MEDIA_TYPES = ("image/", "audio/", "video/", "application/ogg")
@@ -33,6 +33,9 @@ class Item:
     referrer: str | None = None
     hints: Hints = NO_HINTS
     licence: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "url", one_line(self.url))
 
 
 def content_type_of(response: Response, media: bool) -> str:
@@ -86,23 +89,31 @@ def _unusable(file: Path, named: str) -> Failure | None:
     return judge_type(named)
 
 
+def refused(signature: str, max_bytes: int) -> str:
+    """Return by what a file is known that brought nothing under this limit; under another one it is read again."""
+    return f"{signature} not within {max_bytes}"
+
+
 def read_file(file: Path, max_bytes: int) -> Item:
     """Read one local file whose name tells of a type that can be used."""
     url, signature = file_url(str(file)), signature_of(file)
     named = type_by_name(url)
     if failure := _unusable(file, named):
-        return Item(url, failure, signature=signature)
+        return Item(url, failure)
     try:
         with file.open("rb") as stream:
             content = stream.read(max_bytes + 1)
     except OSError as error:
         return Item(url, Failure(Reason.UNREACHABLE, error.strerror or str(error)))
     if len(content) > max_bytes:
-        return Item(url, Failure(Reason.TOO_LARGE, f"more than {max_bytes} bytes"), signature=signature)
+        return Item(
+            url, Failure(Reason.TOO_LARGE, f"more than {max_bytes} bytes"), signature=refused(signature, max_bytes)
+        )
     if content.startswith(GZIP_MAGIC):
         try:
             content = decode_body(content, "gzip", max_bytes)
         except (BadEncoding, TooLarge) as error:
-            return Item(url, Failure(Reason.CORRUPT, f"not unpacked: {error or 'too large'}"), signature=signature)
+            detail = f"not unpacked: {error or 'too large'}"
+            return Item(url, Failure(Reason.CORRUPT, detail), signature=refused(signature, max_bytes))
     response = Response(url, 200, (("Content-Type", named),), content)
     return Item(url, response, named, resource=True, signature=signature)

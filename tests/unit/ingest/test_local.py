@@ -10,6 +10,8 @@ from warcio.warcwriter import WARCWriter
 from website import PNG, Crawler
 
 from catalog.warc import read_payload
+from ingest import local
+from ingest.sources import Item, read_file
 
 
 @pytest.fixture
@@ -34,6 +36,47 @@ def test_a_folder_is_taken_in_once_and_changed_files_again(tmp_path: Path, crawl
     assert crawler.run(str(folder)).batches == 0
     (folder / "note.md").write_text("# two, revised")
     assert crawler.run(str(folder)).outputs == {"pages": 1}
+
+
+def test_max_pages_takes_so_many_new_files_of_a_folder_in_a_run(tmp_path: Path, crawler: Crawler) -> None:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    for number in range(5):
+        (folder / f"{number}.txt").write_text(f"text {number}")
+    source = {"url": str(folder), "max_pages": 2}
+    held = []
+    for _ in range(4):
+        crawler.run(source)
+        held.append(len(crawler.pages()))
+    assert held == [2, 4, 5, 5]
+
+
+def test_a_file_that_is_refused_is_read_again_only_when_it_or_the_limit_has_changed(
+    tmp_path: Path, crawler: Crawler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large, corrupt = tmp_path / "docs" / "large.txt", tmp_path / "docs" / "corrupt.html"
+    large.parent.mkdir()
+    large.write_text("long " * 100)
+    corrupt.write_bytes(b"\x1f\x8b no gzip")
+    read: list[str] = []
+
+    def noted(file: Path, max_bytes: int) -> Item:
+        read.append(file.name)
+        return read_file(file, max_bytes)
+
+    monkeypatch.setattr(local, "read_file", noted)
+    crawler.network["max_bytes"] = 400
+    crawler.run(str(large.parent))
+    assert sorted(reason for reason, _ in crawler.rejects().values()) == ["corrupt", "too_large"]
+    crawler.run(str(large.parent))
+    assert read == ["corrupt.html", "large.txt"]
+    corrupt.write_text("<p>whole again")
+    crawler.run(str(large.parent))
+    assert read[2:] == ["corrupt.html"]
+    crawler.network["max_bytes"] = 1000
+    crawler.run(str(large.parent))
+    assert read[3:] == ["large.txt"]
+    assert len(crawler.pages()) == 2
 
 
 def test_sources_that_overlap_bring_a_file_once(tmp_path: Path, crawler: Crawler) -> None:
