@@ -15,7 +15,7 @@ from fastwarc.warc import ArchiveIterator, HeaderMap, WarcRecord
 
 from catalog.errors import Corrupt
 
-MAX_HEADER_BYTES = 64 << 10
+MAX_HEADER_BYTES = 1 << 20  # more than a crawl writes: versions before bounded nothing
 OVERHEAD_BYTES = 1 << 20  # of a record over its payload: headers, chunk sizes
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -64,19 +64,24 @@ def iterate_segment(warehouse: str, path: str, blocks: Mapping[str, int] = Mappi
     `blocks` gives, by record kind, up to how many bytes a block is read; a longer one, or one of another kind, is None.
     """
     with open_warehouse(warehouse, path) as file:
-        size = file.seek(0, io.SEEK_END)
-        file.seek(0)
-        records = iter(ArchiveIterator(file, parse_http=False, max_header_len=MAX_HEADER_BYTES))
-        previous: Record | None = None  # a record's length is known when the next one begins
-        try:
-            for source in records:
-                if previous is not None:
-                    yield replace(previous, length=source.stream_pos - previous.offset)
-                previous = _record(source, blocks)
-        except OSError as error:
-            raise Corrupt(f"{path}: {error}") from error
-        if previous is not None:
-            yield replace(previous, length=size - previous.offset)
+        yield from iterate_stream(file, path, blocks)
+
+
+def iterate_stream(file: BinaryIO, path: str, blocks: Mapping[str, int] = MappingProxyType({})) -> Iterator[Record]:
+    """Yield every record of an open file as `iterate_segment` does; `path` names it in errors."""
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    records = iter(ArchiveIterator(file, parse_http=False, max_header_len=MAX_HEADER_BYTES))
+    previous: Record | None = None  # a record's length is known when the next one begins
+    try:
+        for source in records:
+            if previous is not None:
+                yield replace(previous, length=source.stream_pos - previous.offset)
+            previous = _record(source, blocks)
+    except (OSError, ValueError) as error:  # a header line of no known form, or a value of none
+        raise Corrupt(f"{path}: {error}") from error
+    if previous is not None:
+        yield replace(previous, length=size - previous.offset)
 
 
 def _record(source: WarcRecord, blocks: Mapping[str, int]) -> Record:

@@ -14,7 +14,7 @@ from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
 
 from catalog.errors import Corrupt
 from catalog.schema import Reason
-from catalog.warc import MAX_HEADER_BYTES, parse_http
+from catalog.warc import parse_http
 from ingest.fetch import BadEncoding, Failure, Response, TooLarge, decode_body
 from ingest.inputs import READ_ERRORS, File, find_files, open_input
 from ingest.settings import NetworkSettings
@@ -30,6 +30,7 @@ GZIP_MAGIC = b"\x1f\x8b\x08"
 PLAIN_MAGIC = b"WARC/"
 OTHER_MAGIC = (b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18")  # zstd, lz4
 CHUNK = 1 << 20
+MAX_HEADER_BYTES = 64 << 10
 HEAD = 512  # bytes that show what begins
 DIGEST_DIFFERS = Failure(Reason.CORRUPT, "the payload does not have its WARC-Payload-Digest")
 BASE32 = str.maketrans(  # RFC 4648 → the digits of Python's int()

@@ -18,12 +18,14 @@ from ingest.decoding import ENCODINGS, Decoder
 from ingest.decoding import BadEncoding as BadEncoding
 from ingest.decoding import TooLarge as TooLarge
 from ingest.decoding import decode_body as decode_body
+from ingest.hints import encodable
 from ingest.settings import NetworkSettings
 from ingest.urls import hostname_of, port_of
 
 CHUNK = 64 << 10
 MAX_HEADER_BYTES = 16 << 10  # of one header
 MAX_HEADERS = 128
+MAX_DETAIL = 2000  # characters: a detail stands in tables, and may quote what a stranger wrote
 RATE_SECONDS = 5.0  # after which a body must have come at network.min_rate
 
 
@@ -53,6 +55,9 @@ class Failure:
     reason: Reason
     detail: str
     again: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "detail", encodable(self.detail[:MAX_DETAIL]))
 
 
 Outcome: TypeAlias = Response | Failure

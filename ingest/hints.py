@@ -10,6 +10,12 @@ from typing import Any
 DAY = re.compile(r"\s*(\d{4})[-/.年](\d{1,2})[-/.月](\d{1,2})")
 MAX_TEXT = 500  # characters of a title that are kept: hints travel in a record's header
 MAX_MEDIA = 50
+MAX_URL = 4096
+
+
+def encodable(text: str) -> str:
+    """Return a text that every encoder takes: JSON and YAML can spell lone surrogates, which become '?'."""
+    return text.encode("utf-8", "replace").decode()
 
 
 @dataclass(frozen=True)
@@ -33,10 +39,11 @@ class Hints:
 
     def as_dict(self) -> dict[str, Any]:
         """Return what is known, ready for JSON, no longer than a record's header may be."""
-        given = {name: " ".join(value.split())[:MAX_TEXT] for name, value in asdict(self).items() if name != "media"}
+        texts = {name: value for name, value in asdict(self).items() if name != "media"}
+        given = {name: " ".join(encodable(value).split())[:MAX_TEXT] for name, value in texts.items()}
         known: dict[str, Any] = {name: value for name, value in given.items() if value}
-        if self.media:
-            known["media"] = [asdict(medium) | {"alt": medium.alt[:MAX_TEXT]} for medium in self.media[:MAX_MEDIA]]
+        if media := [medium for medium in self.media if len(medium.url) <= MAX_URL][:MAX_MEDIA]:
+            known["media"] = [asdict(medium) | {"alt": encodable(medium.alt[:MAX_TEXT])} for medium in media]
         return known
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from htmldate import find_date
 
+from ingest.hints import encodable
 from ingest.references import Element, absolute
 
 TITLES = ("og:title", "twitter:title", "dc.title", "dcterms.title", "headline")
@@ -102,7 +103,7 @@ def _typed(node: Any, depth: int) -> Iterator[Mapping[str, Any]]:
 def _text(value: Any) -> str | None:
     if isinstance(value, dict):
         value = value.get("name") or value.get("@value") or value.get("url")
-    return " ".join(value.split()) or None if isinstance(value, str) else None
+    return " ".join(encodable(value).split()) or None if isinstance(value, str) else None
 
 
 def _pictures(value: Any) -> list[str]:

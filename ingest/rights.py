@@ -10,12 +10,15 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from ingest.hints import encodable
 from ingest.robots import Rule, normalise
 from ingest.urls import canonical, path_and_query
 
 EVERYONE = "*"
 MAX_SIGNALS = 64  # of one resource: a hostile header shall not fill the tables
 MAX_TEXT = 200
+MAX_URL = 2000
+MAX_BYTES = 12 << 10  # of all signals as JSON in ASCII: they travel in a record's header
 VALUED = ("unavailable_after", "max-snippet", "max-image-preview", "max-video-preview")  # their colon names no agent
 DIRECTIVES = {
     "all", "index", "follow", "noindex", "nofollow", "none", "noarchive", "nocache", "nosnippet", "noimageindex",
@@ -52,8 +55,14 @@ FIELDS = tuple(Signal.__dataclass_fields__)
 def write(signals: Iterable[Signal]) -> str:
     """Return signals as the column holds them; '' where there are none."""
     unique = list(dict.fromkeys(signals))[:MAX_SIGNALS]
-    cut = [replace(signal, says=signal.says[:MAX_TEXT], to=signal.to[:MAX_TEXT]) for signal in unique]
-    return json.dumps([one.as_dict() for one in cut], ensure_ascii=False, separators=(",", ":")) if cut else ""
+    kept, left = [], MAX_BYTES
+    for signal in unique:
+        url = signal.url if len(signal.url) <= MAX_URL else ""  # a part of an address is none
+        cut = replace(signal, says=signal.says[:MAX_TEXT], to=signal.to[:MAX_TEXT], url=url).as_dict()
+        if (left := left - len(json.dumps(cut))) < 0:
+            break
+        kept.append(cut)
+    return encodable(json.dumps(kept, ensure_ascii=False, separators=(",", ":"))) if kept else ""
 
 
 def read(rights: str | None) -> list[Signal]:

@@ -15,7 +15,7 @@ from ingest.sniff import sniff
 from ingest.source_settings import Source, scheme_of
 from ingest.sources import MEDIA_TYPES, Item
 from ingest.tables import DAMAGE_ERRORS, SUFFIXES, NotATable, column_names, read_rows
-from ingest.urls import canonical, file_url, type_by_name
+from ingest.urls import canonical, file_url, quote_id, type_by_name
 
 # The names by which columns are known, the likeliest first.
 NAMES: dict[str, tuple[str, ...]] = {
@@ -114,7 +114,7 @@ class _Reader:
             return
         cells = {role: row.get(name) for role, name in self.columns.items()}
         if cells.get("id") not in (None, ""):
-            address = f"{self.file.url}#id={cells['id']}"
+            address = f"{self.file.url}#id={quote_id(str(cells['id']))}"
         try:
             items = list(self._items(cells, address))
         except BadRow as error:

@@ -1,7 +1,9 @@
 """URLs by the WHATWG standard: one parser (ada-url) decides what a host is, everywhere."""
 
+import hashlib
 import mimetypes
 import re
+from urllib.parse import quote
 
 import ada_url
 
@@ -16,6 +18,25 @@ for suffix, media_type in {
     TYPES.add_type(media_type, suffix)
 
 NO_TEXT = re.compile("[\udc80-\udcff]")  # bytes of a file name that are no UTF-8 (PEP 383)
+BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # what no line of a WARC header may hold
+OUTSIDE = re.compile(BREAKS.pattern + "|[%<>\xa0]|^ | $")  # what else such a line loses, and what quoting itself adds
+MAX_LENGTH = 64 << 10  # as long as a header of a foreign archive may be
+
+
+def one_line(url: str) -> str:
+    """Return a URL that a WARC header can hold: breaks and lone surrogates quoted, the end of a long one hashed."""
+    if len(url) > MAX_LENGTH:
+        url = f"{url[:MAX_LENGTH]}#sha256={hashlib.sha256(url.encode('utf-8', 'surrogatepass')).hexdigest()}"
+    return BREAKS.sub(_quote, url)
+
+
+def quote_id(text: str) -> str:
+    """Return a record's own identifier as a URL's fragment; two that differ stay different."""
+    return OUTSIDE.sub(_quote, text)
+
+
+def _quote(found: re.Match[str]) -> str:
+    return quote(found[0], safe="", errors="surrogatepass")
 
 
 def host_of(url: str) -> str:

@@ -50,3 +50,8 @@ def test_broken_declarations_are_silence() -> None:
         attributes='lang="!!"',
     )
     assert found == Metadata()
+
+
+def test_lone_surrogates_of_json_and_yaml_are_replaced() -> None:
+    found = read(r"""<script type="application/ld+json">{"@type": "Article", "headline": "x\ud800"}</script>""")
+    assert found.title == "x?"

@@ -5,7 +5,10 @@ import json
 import random
 import resource
 import signal
+import zlib
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import drivers
 import pytest
@@ -13,10 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from warcio.checker import Checker
 
-from catalog.errors import InputError
+from catalog.errors import Corrupt, InputError
 from catalog.schema import Reason
-from catalog.warc import iterate_segment, read_payload
+from catalog.warc import iterate_segment, iterate_stream, read_payload
 from ingest.fetch import Failure, Response
+from ingest.hints import Hints, Medium
+from ingest.rights import Signal, write
 from ingest.segments import (
     Origin,
     SegmentWriter,
@@ -152,3 +157,98 @@ def test_a_full_disk_leaves_whole_records_and_says_so(tmp_path: Path) -> None:
     assert len(list(iterate_segment("", str(path)))) == int(records) + 1
     assert salvage(path) == int(records)
     assert Checker(type("Arguments", (), {"inputs": [str(path)], "verbose": False})).process_all() == 0
+
+
+def read_back(folder: Path, *given: bytes) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of a segment with these members and a sound one at the end."""
+    writer = SegmentWriter(folder / "crawl", "headrace/test")
+    for member in (*given, members()[0]):
+        writer.append(bytearray(member))
+    warehouse = str(folder / "warehouse")
+    tables = segment_tables(warehouse, store_segment(writer.path, warehouse, writer.seal()))
+    return {name: table.to_pylist() for name, table in tables.items()}
+
+
+def long_hints(captions: int, title: str = "") -> dict[str, Any]:
+    media = tuple(Medium(f"http://h/{place}.jpg", "image", "漢" * 500) for place in range(captions))
+    return Hints(title=title, media=media).as_dict()
+
+
+LONG = [
+    {"hints": long_hints(50, "漢" * 500)},
+    {"licence": "http://h/" + "x" * 70_000},
+    {"etag": '"' + "\ufffd" * 12_000 + '"', "last_modified": "x" * 70_000},
+    {"attempts": ("漢" * 70_000,) * 100},
+    {"referrer": "http://h/" + "x" * 70_000},
+    {"rights": write([Signal("link", "licence", url="http://h/" + "x" * 70_000), Signal("meta", "noai")])},
+    {"rights": write(Signal("meta", "漢" * 300, f"漢{place}" * 100) for place in range(64))},
+]
+
+
+@pytest.mark.parametrize("given_by_strangers", LONG)
+def test_whatever_strangers_say_a_record_can_be_read_again(tmp_path: Path, given_by_strangers: dict[str, Any]) -> None:
+    origin = replace(ORIGIN, **given_by_strangers)
+    response = Response("http://h/long", 200, HEADERS, b"foo")
+    rows = read_back(tmp_path, response_member(response, "text/html", SHA, origin, 1.0))
+    assert sorted(row["url"] for row in rows["pages"]) == ["http://h/a", "http://h/long"]
+    with next((tmp_path / "warehouse").rglob("*.warc.gz")).open("rb") as file:
+        for record in iterate_stream(file, "s"):
+            assert len(record.headers.get("x-headrace", "")) <= 32 << 10
+
+
+def test_a_long_record_keeps_its_rights_and_its_first_pictures(tmp_path: Path) -> None:
+    origin = replace(ORIGIN, hints=long_hints(50, "a title"), rights=write([Signal("meta", "noai")]))
+    response = Response("http://h/long", 200, HEADERS, b"foo")
+    rows = read_back(tmp_path, response_member(response, "text/html", SHA, origin, 1.0))
+    (page,) = (row for row in rows["pages"] if row["url"] == "http://h/long")
+    assert page["hints"]["title"] == "a title"
+    assert len(page["hints"]["media"]) == 50
+    assert page["hints"]["media"][0]["alt"] == "漢" * 500
+    assert not page["hints"]["media"][-1]["alt"]
+    assert "noai" in page["rights"]
+
+
+def test_a_flood_of_headers_leaves_a_payload_that_can_be_read(tmp_path: Path) -> None:
+    flood = (*((f"X-{place}", "x" * 12_000) for place in range(120)), ("Content-Type", "text/html"))
+    member = response_member(Response("http://h/f", 200, flood, b"foo"), "text/html", SHA, ORIGIN, 1.0)
+    (page,) = (row for row in read_back(tmp_path, member)["pages"] if row["url"] == "http://h/f")
+    locator = (page["warc_path"], page["warc_offset"], page["warc_length"])
+    assert read_payload(str(tmp_path / "warehouse"), *locator, max_bytes=10) == b"foo"
+    assert b"Content-Type: text/html" in zlib.decompress(member, wbits=31)
+
+
+def test_lone_surrogates_reach_no_table(tmp_path: Path) -> None:
+    hints = Hints(title="x\ud800", media=(Medium("http://h/a.jpg", "image", "y\udfff"),)).as_dict()
+    raw = replace(ORIGIN, licence="l\ud800", hints={"title": "as older versions wrote it: \ud800"})
+    given = (
+        resource_member("http://h/1", b"foo", "text/plain", SHA, replace(ORIGIN, hints=hints, rights="\ud800"), 1.0),
+        resource_member("http://h/2", b"foo", "text/plain", SHA, raw, 1.0),
+        reject_member("http://h/3", Failure(Reason.BAD_ROW, "no \ud800"), ORIGIN, 1.0),
+    )
+    rows = read_back(tmp_path, *given)
+    found = {row["url"]: row for row in rows["pages"]}
+    assert found["http://h/1"]["hints"]["title"] == "x?"
+    assert found["http://h/2"]["hints"]["title"].endswith("?")
+    assert (found["http://h/2"]["licence"], rows["rejects"][0]["detail"]) == ("l?", "no ?")
+
+
+@pytest.mark.parametrize("hostile", ["f#id=a\r\n\r\nb", "f#id=a\nWARC-Type: x", "f#id=\nContent-Length: 9", "f\n"])
+def test_a_record_of_an_older_version_that_cannot_be_read_costs_itself_alone(tmp_path: Path, hostile: str) -> None:
+    first, last = members()[1], resource_member("http://h/z", b"foo", "text/plain", SHA, ORIGIN, 1.0)
+    broken = resource_member(f"file:///{hostile}", b"foo", "text/plain", SHA, ORIGIN, 1.0)
+    rows = read_back(tmp_path, first, broken, last)
+    urls = {row["url"] for row in rows["pages"]}
+    assert {"file:///b.txt", "http://h/z", "http://h/a"} <= urls
+    assert [row["reason"] for row in rows["rejects"]] in ([], ["corrupt"])
+    if "\r\n\r\n" in hostile:
+        assert len(urls) == 3
+        assert len(rows["rejects"]) == 1
+
+
+def test_damage_of_the_file_itself_is_not_taken_for_a_bad_record(tmp_path: Path) -> None:
+    staged = written(tmp_path)
+    content = bytearray(staged.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    staged.write_bytes(content)
+    with pytest.raises(Corrupt):
+        list(segment_tables("", str(staged)))

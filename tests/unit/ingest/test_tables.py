@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import hashlib
 import json
 import random
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from ingest.fetch import Failure, Response
 from ingest.hints import Medium, day_of, parse_time
 from ingest.inputs import File
 from ingest.rows import check_columns, choose_columns, read_table
+from ingest.segments import Origin, SegmentWriter, resource_member, segment_tables
 from ingest.settings import NetworkSettings
 from ingest.source_settings import Source
 from ingest.sources import Item
@@ -244,3 +246,25 @@ def test_times_are_read_as_tables_and_feeds_write_them() -> None:
 def test_an_unknown_suffix_is_named() -> None:
     with pytest.raises(NotATable, match=r"x.xlsx: tables are read from .parquet, .arrow"):
         list(read_rows(File("x.xlsx", ""), 0, (), NETWORK))
+
+
+HOSTILE_IDS = ["a\r\n\r\nb", "a\nWARC-Type: x", "a\ud800", " a ", "<a>", "a%0A", "a\n", "漢 字", "x" * 200_000]
+
+
+def test_whatever_an_id_holds_its_row_is_written_and_read_back(tmp_path: Path) -> None:
+    file = write(
+        tmp_path / "t.jsonl", [{"id": value, "text": "some text", "title": "t\ud800"} for value in HOSTILE_IDS]
+    )
+    found = items(file)
+    writer = SegmentWriter(tmp_path, "headrace/test")
+    for item in found:
+        assert isinstance(item.content, Response)
+        origin = Origin("page", "", file.path, "other", 0, None, "", hints=item.hints.as_dict())
+        sha256 = hashlib.sha256(item.content.body).hexdigest()
+        writer.append(resource_member(item.url, item.content.body, "text/plain", sha256, origin, 1.0))
+    writer.seal()
+    tables = segment_tables("", str(writer.path))
+    assert tables["rejects"].num_rows == 0
+    assert set(tables["pages"].column("url").to_pylist()) == {item.url for item in found}
+    assert len({item.url for item in found}) == len(HOSTILE_IDS)
+    assert f"{file.url}#id=漢 字" in {item.url for item in found}
