@@ -48,7 +48,8 @@ def configuration(root: Path, site: str, engine: str) -> Config:
         "engine": engine,
         "models": "offline",
         "data_sources": [{"url": site, "kind": "site", "depth": 3}],
-        "network": {"allow_private_hosts": [HOST], "delay": 0},
+        # one request at a time: of two copies the first to come is kept, and every run is to keep the same
+        "network": {"allow_private_hosts": [HOST], "delay": 0, "concurrency_per_host": 1},
         "annotation_schema": {
             "entities": ["PERSON", "ORGANIZATION", "LOCATION"],
             "relations": ["WORKS_FOR", "LOCATED_IN"],
