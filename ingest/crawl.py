@@ -54,7 +54,9 @@ class Crawl:
     def __post_init__(self) -> None:
         network = self.network
         shares = {name: source.share for name, source in self.sources.items()}
-        self._shares = Shares(shares, network.concurrency, network.max_run_visits)
+        budget = network.max_run_visits
+        budget = None if budget is None else self.frontier.partition.portion(budget)
+        self._shares = Shares(shares, network.concurrency, budget)
         self._deadline = time.monotonic() + (network.max_run_seconds or float("inf"))
         self._lanes: dict[str, asyncio.Task[None]] = {}
         self._waiting: set[str] = set()

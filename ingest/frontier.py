@@ -20,7 +20,7 @@ from catalog.tombstones import NOTHING, Forgotten
 from ingest.admission import Admission, Candidate, Refusal
 from ingest.partition import WHOLE, Partition
 from ingest.readings import Readings
-from ingest.schedule import MAX_LEVEL, SETTLE_FAILED, SETTLE_GONE, SETTLE_OK, due_before
+from ingest.schedule import MAX_LEVEL, QUEUE_CHANGED, QUEUE_DUE, SETTLE_FAILED, SETTLE_GONE, SETTLE_OK, due_before
 from ingest.settings import NetworkSettings
 from ingest.source_settings import Source
 from ingest.urls import host_of
@@ -117,7 +117,6 @@ class Frontier:
                 self._db.execute(f"ALTER TABLE urls ADD COLUMN {name} {kind}")
         self._db.executescript(INDEXES)
         self.readings = Readings(self._db)
-        self._began = 0.0  # of the run
         self._admission = Admission(self._db, network.traps)
         self.fresh: set[str] = set()  # hosts for which something was queued since the caller last took them
 
@@ -144,16 +143,12 @@ class Frontier:
     def begin(self, sources: Sequence[Source], now: float) -> None:
         """Start a run: return leases, queue what is due, and let in what the limits of earlier runs kept out."""
         self._admission.begin(sources, now)
-        self._began = now
+        self._began = now  # `renew` brings back nothing that was fetched since
         self.activate(source.url for source in sources)
         with self._transaction():
             self._db.execute("UPDATE urls SET state = 'queued' WHERE state = 'leased'")
             for level in range(MAX_LEVEL + 1):
-                self._db.execute(
-                    "UPDATE urls SET state = 'queued', hops = 0, target = NULL WHERE state = 'done' AND level = ? "
-                    "AND fetched_at <= ? AND host != '' AND source IN (SELECT source FROM active)",
-                    (level, due_before(now, level, self._network)),
-                )
+                self._db.execute(QUEUE_DUE, (level, due_before(now, level, self._network)))
             for source in sources:
                 self._release(source)
 
@@ -385,17 +380,11 @@ class Frontier:
         A list speaks for its host and for what its source found; a date to come says nothing until it has come.
         """
         now = time.time()
+        come = {url: min(changed, self._began) for url, changed in changes.items() if changed <= now}
         with self._transaction():
-            for url, changed in changes.items():
-                if changed > now:
-                    continue
-                row = self._db.execute(
-                    "UPDATE urls SET state = 'queued', hops = 0, target = NULL WHERE url = ? "
-                    "AND state IN ('done', 'dead') AND fetched_at < ? AND (source = ? OR host = ?) RETURNING host",
-                    (url, min(changed, self._began), lister.source, lister.host),
-                ).fetchone()
-                if row:
-                    self.fresh.add(row[0])
+            for url, changed in come.items():
+                arguments = (url, changed, lister.source, lister.host)
+                self.fresh.update(host for (host,) in self._db.execute(QUEUE_CHANGED, arguments))
 
     def restore(self, tasks: Iterable[tuple[Task, Settled]]) -> None:
         """Fill a lost frontier from the tables, so that nothing known is stored twice."""

@@ -16,6 +16,10 @@ class Partition:
         """Say whether a host is in this share."""
         return self.count == 1 or part_of(host, self.count) == self.index
 
+    def portion(self, total: int) -> int:
+        """Return this share's part of a number; the parts add up to it."""
+        return total // self.count + (self.index < total % self.count)
+
 
 def part_of(host: str, count: int) -> int:
     """Return the number of the share that holds a host, the same on every machine."""

@@ -41,6 +41,15 @@ UPDATE urls SET outcome = :outcome, detail = :detail,
 WHERE url = :url
 """  # noqa: S608
 
+QUEUE_DUE = """
+UPDATE urls SET state = 'queued', hops = 0, target = NULL WHERE state = 'done' AND level = ? AND fetched_at <= ?
+    AND host != '' AND source IN (SELECT source FROM active)
+"""
+QUEUE_CHANGED = """
+UPDATE urls SET state = 'queued', hops = 0, target = NULL WHERE url = ? AND state IN ('done', 'dead')
+    AND fetched_at < ? AND (source = ? OR host = ?) RETURNING host
+"""
+
 
 def wait_of(level: int, network: NetworkSettings) -> float:
     """Return for how many seconds a URL of this level counts as fresh."""

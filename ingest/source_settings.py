@@ -47,7 +47,7 @@ class Source(Settings):
     kind: SourceKind
     source_class: SourceClass = Field(default="other", alias="class")
     depth: int = Field(default=3, ge=0)  # links followed from the seed
-    max_pages: int = Field(default=1000, ge=1)  # new pages admitted in one run; files are read whole unless it is given
+    max_pages: int = Field(default=1000, ge=1)  # new pages admitted in one run; of files only where it is given
     max_media: int = Field(default=5000, ge=0)  # new pictures and recordings admitted in one run
     max_urls: int = Field(default=1_000_000, ge=1)  # ever queued for this source
     share: float = Field(default=1.0, gt=0, allow_inf_nan=False)  # of what a run may do, beside the other sources'
