@@ -136,7 +136,7 @@ class Share:
             frontier.delivered(inbox.delivered)
         if inbox.stop:
             crawl.standby = False
-        if frontier.fresh or inbox.stop:
+        if (frontier.fresh and not crawl.over) or inbox.stop:  # woken at every turn, it would never be idle
             crawl.wake()
         links = tuple(frontier.outgoing(LINKS, self._carried))
         self._carried = links[-1][0] if links else self._carried
