@@ -25,8 +25,9 @@ $(READY): pyproject.toml constraints.txt Makefile
 demo: $(READY)  ## run the whole chain on the example site, offline
 	$(BIN)/headrace demo --root $(DEMO)
 
-test: $(READY)  ## every test
-	$(BIN)/python -m pytest
+test: $(READY)  ## every test, the files side by side on two cores; training alone, since it needs both
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/integration/test_train.py
+	$(BIN)/python -m pytest tests/integration/test_train.py
 
 check: $(READY)  ## lint, types, architecture, packaging
 	$(BIN)/ruff check .

@@ -124,7 +124,7 @@ ELEMENTS = st.lists(
 
 @given(ELEMENTS, st.data())
 @settings(max_examples=60)
-def test_whatever_the_extractor_chose_is_in_the_blocks_once(
+def test_whatever_the_extractor_chose_is_in_the_blocks_once_but_headings_over_nothing(
     elements: list[tuple[str, list[str]]], data: st.DataObject
 ) -> None:
     markup = "".join(
@@ -135,8 +135,14 @@ def test_whatever_the_extractor_chose_is_in_the_blocks_once(
     page = read_page(load_html(f"<!doctype html><html><body>{markup}</body></html>"), "http://e.org/")
     chosen = [block for block in page.blocks if data.draw(st.booleans())]
     body = html.fromstring("<body>" + "".join(f"<p>{block.text}</p>" for block in chosen) + "</body>")
-    found = [block.text for block in main_blocks(page, body)]
-    assert "".join(found).replace(" ", "") == "".join(block.text for block in chosen).replace(" ", "")
+    found = [block.text.replace(" ", "") for block in main_blocks(page, body)]
+    assert len(set(found)) == len(found)
+    assert set(found) <= {block.text.replace(" ", "") for block in page.blocks}  # what was lost beside it may come back
+    last = max((index for index, block in enumerate(chosen) if block.kind != "heading"), default=len(chosen))
+    must = [block.text.replace(" ", "") for block in chosen[: last + 1]]  # the end may be "More stories" over nothing
+    may = [block.text.replace(" ", "") for block in chosen]
+    kept = [text for text in found if text in may]
+    assert must == kept[: len(must)] and kept == may[: len(kept)]
 
 
 @given(
