@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+from catalog.guard import Stopped
 from catalog.progress import Bar
 from catalog.schema import Reason
 from ingest.asking import MAX_RETRY_AFTER, Asker
 from ingest.feeds import read_feed
 from ingest.fetch import BadEncoding, Failure, Fetcher, Outcome, Response, TooLarge
 from ingest.frontier import OK, Frontier, Kind, Settled, Task
-from ingest.guard import Stopped
 from ingest.links import HTML_TYPES, Page, read_page, signals_of
 from ingest.listings import Listing
 from ingest.pace import OutOfTime, Pace

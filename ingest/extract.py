@@ -8,11 +8,11 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 
 from catalog.errors import Corrupt
+from catalog.guard import Guarded, Stopped
 from catalog.schema import LOCATOR, Reason, body, rejects
 from catalog.tombstones import NOTHING, Forgotten
 from catalog.warc import read_payload
 from ingest.document import read_document
-from ingest.guard import Guarded, Stopped
 from ingest.rejected import Rejected
 from ingest.rights import describe, opt_out
 from ingest.settings import OPT_OUTS, CleaningRules, ExtractSettings

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from catalog.guard import Stopped
 from catalog.progress import Bar
 from catalog.schema import Reason
 from ingest.archives import find_archives, read_archive
 from ingest.fetch import Failure, Response
 from ingest.frontier import Frontier, Kind, Task
-from ingest.guard import Stopped
 from ingest.inputs import READ_ERRORS, File, signature_of
 from ingest.links import HTML_TYPES, read_page, signals_of
 from ingest.reader import Reader

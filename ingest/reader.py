@@ -8,8 +8,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from catalog.guard import Guarded
 from ingest.fetch import Response
-from ingest.guard import Guarded
 from ingest.sources import GZIP_MAGIC
 
 P = ParamSpec("P")

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
+from catalog.guard import Stopped
 from ingest.fetch import BadEncoding, Response
-from ingest.guard import Stopped
 from ingest.links import read_page
 from ingest.reader import SMALL_BYTES, Reader
 from ingest.sitemaps import read_sitemap

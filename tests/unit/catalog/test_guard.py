@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from catalog.guard import Guarded, Stopped
 from catalog.schema import Reason
-from ingest.guard import Guarded, Stopped
 from ingest.rejected import Rejected
 
 LIMIT = 1_500_000_000

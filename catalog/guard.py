@@ -1,4 +1,4 @@
-"""A function in a child process that can be stopped: a page that never ends, or eats all memory, costs only itself."""
+"""A function in a child process that can be stopped: input that never ends, or eats all memory, costs only itself."""
 
 import logging
 import multiprocessing
@@ -11,7 +11,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
-START_SECONDS = 120.0  # importing the parsers on a busy machine
+START_SECONDS = 120.0  # importing what it calls on a busy machine
 LOST = (EOFError, BrokenPipeError, ConnectionResetError)
 
 
@@ -47,7 +47,7 @@ class Guarded(Generic[P, T]):
             value, error = pipe.recv()
         except LOST as lost:
             self.close()
-            raise Stopped(f"the parser's process died; it may use {self._max_memory} bytes of memory") from lost
+            raise Stopped(f"its process died; it may use {self._max_memory} bytes of memory") from lost
         if error is not None:
             raise error
         result: T = value
@@ -70,18 +70,18 @@ class Guarded(Generic[P, T]):
         end.close()
         if not self._pipe.poll(START_SECONDS):
             self.close()
-            raise Stopped(f"the parser's process did not start within {START_SECONDS:g} seconds")
+            raise Stopped(f"its process did not start within {START_SECONDS:g} seconds")
         try:
             self._pipe.recv()
         except LOST as lost:
             self.close()
-            raise Stopped("the parser's process died while starting") from lost
+            raise Stopped("its process died while starting") from lost
         return self._pipe
 
 
 def _serve(pipe: Connection, function: Callable[..., object], max_memory: int) -> None:
     """Answer calls until the other end is gone."""
-    logging.disable(logging.CRITICAL)  # what the parsers find wrong with a page is its reject row
+    logging.disable(logging.CRITICAL)  # what the function finds wrong is its answer
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     limit = max_memory if hard == resource.RLIM_INFINITY else min(max_memory, hard)
     resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
