@@ -15,13 +15,13 @@ from ingest.fetch import BadEncoding, Failure, Fetcher, Outcome, Response, TooLa
 from ingest.frontier import OK, Frontier, Kind, Settled, Task
 from ingest.links import HTML_TYPES, Page, read_page, signals_of
 from ingest.listings import Listing
+from ingest.members import Origin
 from ingest.pace import OutOfTime, Pace
 from ingest.reader import Reader
 from ingest.recorder import Recorder
 from ingest.rights import about_images, best_licence
 from ingest.rights import read as read_rights
 from ingest.rights import write as write_rights
-from ingest.segments import Origin
 from ingest.settings import NetworkSettings
 from ingest.shares import Shares
 from ingest.site_files import SiteFiles

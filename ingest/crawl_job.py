@@ -118,7 +118,7 @@ def _full_disk(root: Path) -> Iterator[None]:
 
 def _publish(home: "Home", report: StageReport, path: str) -> None:
     """Publish the rows of one sealed segment, identified by its SHA-256."""
-    from ingest.segments import segment_tables
+    from ingest.segment_rows import segment_tables
 
     tables = segment_tables(home.warehouse, path)
     num_in = sum(table.num_rows for table in tables.values())

@@ -15,12 +15,12 @@ from ingest.fetch import Failure, Response
 from ingest.frontier import Frontier, Kind, Task
 from ingest.inputs import READ_ERRORS, File, signature_of
 from ingest.links import HTML_TYPES, read_page, signals_of
+from ingest.members import Origin
 from ingest.reader import Reader
 from ingest.recorder import Recorder
 from ingest.rights import best_licence
 from ingest.rights import write as write_rights
 from ingest.rows import check_columns, find_tables, read_table
-from ingest.segments import Origin
 from ingest.settings import NetworkSettings
 from ingest.source_settings import Source, scheme_of
 from ingest.sources import Item, list_folder, read_file, refused

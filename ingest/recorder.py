@@ -19,18 +19,9 @@ from catalog.ids import page_id
 from catalog.schema import Reason
 from ingest.fetch import Failure, Response, identity
 from ingest.frontier import OK, Frontier, Kind, Settled, Task, checkpoint
-from ingest.segments import (
-    Origin,
-    SegmentWriter,
-    crawl_records,
-    reason_of,
-    reject_member,
-    resource_member,
-    response_member,
-    salvage,
-    seal_file,
-    store_segment,
-)
+from ingest.members import Origin, reject_member, resource_member, response_member
+from ingest.segment_rows import crawl_records, reason_of
+from ingest.segments import SegmentWriter, salvage, seal_file, store_segment
 from ingest.settings import NetworkSettings
 
 log = logging.getLogger("headrace")

@@ -13,7 +13,7 @@ from warcio.checker import Checker
 from website import PNG, Answer, Crawler, Site, crawl_once, deep, serve
 
 from catalog.warc import iterate_segment
-from ingest.segments import segment_tables
+from ingest.segment_rows import segment_tables
 
 PAGES = int(os.environ.get("HEADRACE_TEST_PAGES", "120"))  # the long form: 2000, with 30 kills
 IN_FLIGHT = 4  # requests to one host at a time

@@ -21,19 +21,10 @@ from catalog.schema import Reason
 from catalog.warc import iterate_segment, iterate_stream, read_payload
 from ingest.fetch import Failure, Response
 from ingest.hints import Hints, Medium
+from ingest.members import Origin, reject_member, resource_member, response_member
 from ingest.rights import Signal, write
-from ingest.segments import (
-    Origin,
-    SegmentWriter,
-    reject_member,
-    resource_member,
-    response_member,
-    salvage,
-    seal_file,
-    segment_path,
-    segment_tables,
-    store_segment,
-)
+from ingest.segment_rows import segment_tables
+from ingest.segments import SegmentWriter, salvage, seal_file, segment_path, store_segment
 
 ORIGIN = Origin("page", "h", "http://h/", "news", 1, "http://h/", "h", 200, robots_rule="no rule matches")
 SHA = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"  # of b"foo"

@@ -21,8 +21,10 @@ from catalog.schema import Reason
 from ingest.fetch import Failure, Response
 from ingest.hints import Medium, day_of, parse_time
 from ingest.inputs import File
+from ingest.members import Origin, resource_member
 from ingest.rows import check_columns, choose_columns, read_table
-from ingest.segments import Origin, SegmentWriter, resource_member, segment_tables
+from ingest.segment_rows import segment_tables
+from ingest.segments import SegmentWriter
 from ingest.settings import NetworkSettings
 from ingest.source_settings import Source
 from ingest.sources import Item
