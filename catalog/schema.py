@@ -216,6 +216,7 @@ TABLES: dict[str, pa.Schema] = {
         backend=STRING,
         model=STRING,
         revision=STRING,
+        pcm_sha256=STRING,  # of the samples heard: 16 kHz, mono, 16 bits, little endian
     ),
     "audio_states": _table(media_id=STRING, data=pa.binary(), shape=pa.list_(INT), model=STRING, revision=STRING),
     "annotations": _table(

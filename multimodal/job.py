@@ -45,8 +45,8 @@ def run_transcribe(home: "Home", config: Config) -> StageReport:
     batches = home.todo(TRANSCRIBE, config)
     if not batches:
         return StageReport("transcribe")
+    from multimodal.listening import Listener
     from multimodal.plans import Planner
-    from multimodal.workers import Listener
 
     plans = map(Planner(home.view(), TRANSCRIBE, config).transcribe, batches)
     resources = config.resources("transcribe", TRANSCRIBE_DEFAULT)
@@ -105,7 +105,7 @@ TRANSCRIBE = Stage(
     name="transcribe",
     reads=("extract",),
     tables=("transcripts",),
-    result_version=2,
+    result_version=3,
     settings=transcribe_settings,
     run=run_transcribe,
     traces={"transcripts": "media_id"},

@@ -1,5 +1,6 @@
 """Recordings become transcripts, or the reason why not."""
 
+import hashlib
 import queue
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -81,7 +82,13 @@ def _transcribe(
         "backend": origin.backend,
         "model": origin.model,
         "revision": origin.revision,
+        "pcm_sha256": pcm_sha256(samples),
     }
+
+
+def pcm_sha256(samples: NDArray[np.float32]) -> str:
+    """Hash samples in [-1, 1] as 16-bit little-endian PCM: equal for every lossless container of one recording."""
+    return hashlib.sha256(np.rint(samples * 32768).clip(-32768, 32767).astype("<i2").tobytes()).hexdigest()
 
 
 def masked(transcript: Row, kinds: Collection[str]) -> Row:

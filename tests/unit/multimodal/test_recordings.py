@@ -1,5 +1,6 @@
 """Recordings as rows: what is masked in a transcript, and what stays as it was heard."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from catalog.settings import Config
 from multimodal.job import transcribe_settings
-from multimodal.recordings import Origin, masked, transcribe_rows
+from multimodal.recordings import Origin, masked, pcm_sha256, transcribe_rows
 from multimodal.settings import TranscribeSettings
 from multimodal.speech import Transcript
 
@@ -81,3 +82,9 @@ def test_the_kinds_are_those_of_the_cleaning_rules_and_part_of_the_recipe() -> N
     assert found == [["card", "cn_id", "email", "passport", "phone"], [], ["ip"]]
     recipes = [transcribe_settings(Config(given)) for given in ({}, {"cleaning_rules": {"filter_stopwords": False}})]
     assert recipes[0] == recipes[1]
+
+
+def test_the_hash_of_sound_is_that_of_its_16_bit_samples() -> None:
+    pcm = np.array([-32768, -1, 0, 1, 16_384, 32_767], "<i2")
+    assert pcm_sha256(pcm.astype(np.float32) / 32768) == hashlib.sha256(pcm.tobytes()).hexdigest()
+    assert pcm_sha256(np.ones(1, np.float32)) == hashlib.sha256(b"\xff\x7f").hexdigest()  # no sample overflows
