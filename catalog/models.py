@@ -12,7 +12,7 @@ from platformdirs import user_cache_path
 
 from catalog.errors import ModelUnavailable
 
-Task = Literal["clip", "whisper", "text", "spacy", "lm"]
+Task = Literal["clip", "whisper", "text", "spacy", "lm", "captioner"]
 
 
 @dataclass(frozen=True)

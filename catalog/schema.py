@@ -49,6 +49,10 @@ class Reason(StrEnum):
     DECODE_ERROR = "decode_error"
     UNSUPPORTED_FORMAT = "unsupported_format"
     TOO_MANY_PIXELS = "too_many_pixels"
+    TOO_MANY_FRAMES = "too_many_frames"
+    TOO_SMALL = "too_small"
+    TOO_NARROW = "too_narrow"  # one side many times the other
+    LOW_AESTHETIC = "low_aesthetic"
     TOO_LONG = "too_long"
     MISSING_PAYLOAD = "missing_payload"
     NO_MODEL = "no_model"
@@ -115,6 +119,29 @@ ENTITY = _struct(start=INT, end=INT, label=STRING, text=STRING, score=FLOAT)
 RELATION = _struct(label=STRING, head=INT, tail=INT, start=INT, end=INT, score=FLOAT)
 SCORED = _struct(label=STRING, score=FLOAT)
 EXAMPLE_SEGMENT = _struct(kind=STRING, ref_id=STRING, block=INT, start=INT, end=INT, text=STRING)
+# What else is known of a segment: where the example's text says it, when a recording says it, under which licence it
+# came, and which model's features it shows.
+PLACEMENT = _struct(
+    text_start=INT,
+    text_end=INT,
+    seconds_start=FLOAT,
+    seconds_end=FLOAT,
+    licence=STRING,
+    model=STRING,
+    revision=STRING,
+)
+# Features of a picture or recording that stand in for text[start:end], an empty range unless there is a placeholder.
+SOFT_FEATURES = _struct(
+    start=INT,
+    end=INT,
+    table=STRING,  # image_patches | audio_states
+    media_id=STRING,
+    model=STRING,
+    revision=STRING,
+    shape=pa.list_(INT),
+    seconds_start=FLOAT,  # of a recording, where only a piece of it is meant
+    seconds_end=FLOAT,
+)
 
 BATCHES = pa.schema(
     [
@@ -202,8 +229,13 @@ TABLES: dict[str, pa.Schema] = {
         caption=STRING,
         model=STRING,
         revision=STRING,
+        caption_model=STRING,
+        aesthetic=FLOAT,
+        frame_time=FLOAT,  # seconds into a film, of which one row is one key frame; null for a picture
     ),
-    "image_patches": _table(media_id=STRING, data=pa.binary(), shape=pa.list_(INT), model=STRING, revision=STRING),
+    "image_patches": _table(  # one row for each of image_features
+        media_id=STRING, data=pa.binary(), shape=pa.list_(INT), model=STRING, revision=STRING, frame_time=FLOAT
+    ),
     "thumbnails": _table(media_id=STRING, webp=pa.binary(), width=INT, height=INT),
     "text_features": _table(document_id=STRING, vector=VECTOR, model=STRING, revision=STRING),
     "transcripts": _table(
@@ -254,6 +286,11 @@ TABLES: dict[str, pa.Schema] = {
         language=STRING,
         licence=STRING,
         fetched_at=TIME,
+        part=INT,  # of a document that was too long for one example: 1 … num_parts
+        num_parts=INT,
+        num_tokens=INT,  # of `text`; null where fuse.max_tokens is
+        placements=pa.list_(PLACEMENT),  # one for each segment, in order
+        features=pa.list_(SOFT_FEATURES),  # in reading order
     ),
     "rejects": _table(stage=STRING, record_id=STRING, url=STRING, reason=STRING, detail=STRING),
     "tombstones": _table(
@@ -287,6 +324,7 @@ ROW_ID: dict[str, str] = {
 KEYS: dict[str, tuple[str, ...]] = {
     "pages": ("page_id", "url"), "documents": ("document_id", "url", "page_id", "text_sha256", "media.url"),
     "media": ("media_id", "url"), "image_features": ("media_id",), "thumbnails": ("media_id",),
+    "image_patches": ("media_id",), "audio_states": ("media_id",),
     "text_features": ("document_id",), "transcripts": ("media_id",), "annotations": ("subject_id",),
     "duplicates": ("record_id", "kept_id"), "examples": ("example_id", "document_id", "url"),
     "rejects": ("record_id", "url"),

@@ -55,6 +55,7 @@ class Models(Settings):
     text: str = "all-MiniLM-L6-v2"
     spacy: str = "en_core_web_sm"
     lm: str = "HuggingFaceTB/SmolLM2-135M-Instruct"
+    captioner: str | None = None  # an image-to-text model of transformers; null: pictures get no caption
 
 
 OFFLINE_MODELS = Models(
