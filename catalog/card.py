@@ -39,9 +39,9 @@ class Tally:
         lengths = [length or 0 for length in pa.compute.utf8_length(rows["text"]).to_pylist()]
         self.characters += sum(lengths)
         self._lengths.update(int(math.log2(length)) if length else 0 for length in lengths)
-        if rows.num_rows:
-            kinds = pa.compute.struct_field(pa.compute.list_flatten(rows["segments"]), "kind")
-            self.media.update(kind for kind in kinds.to_pylist() if kind in ("image", "audio"))
+        for segments in rows["segments"].to_pylist():  # a recording has a segment for each passage
+            shown = {(segment["kind"], segment["ref_id"]) for segment in segments or ()}
+            self.media.update(kind for kind, _ in shown if kind in ("image", "audio"))
         times = [
             time for time in (*pa.compute.min_max(rows["fetched_at"]).as_py().values(), self.first, self.last) if time
         ]

@@ -38,7 +38,7 @@ DERIVED: dict[str, str] = {
         SELECT * FROM examples SEMI JOIN (
             SELECT example_id, batch_id FROM examples JOIN live USING (batch_id) ANTI JOIN discarded
             ON discarded.record_id = examples.document_id AND discarded.record_batch = examples.document_batch
-            QUALIFY row_number() OVER (PARTITION BY document_id ORDER BY seq DESC, example_id) = 1
+            QUALIFY rank() OVER (PARTITION BY document_id ORDER BY seq DESC) = 1
         ) newest USING (example_id, batch_id)""",
 }
 READS: dict[str, tuple[str, ...]] = {

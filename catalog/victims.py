@@ -142,10 +142,16 @@ def _chosen(kind: Kind, value: str, pages: Iterable[Row], documents: Iterable[Ro
 def _add_derived(victims: Victims, tables: "_Tables", kind: Kind, value: str) -> None:
     """Find the examples that show a victim, the archives with refusals of it, and count the rows of every table."""
     documents, media = set(victims.documents), set(victims.media)
+    examples = tables.rows("examples", ["example_id", "document_id", "segments", "batch_id"])
+    shown = {
+        (row["document_id"], row["batch_id"])
+        for row in examples
+        if any(segment["ref_id"] in media for segment in row["segments"] or ())
+    }  # all parts of such a document go, so that none is left without its others
     victims.examples = _distinct(
         row["example_id"]
-        for row in tables.rows("examples", ["example_id", "document_id", "segments"])
-        if row["document_id"] in documents or any(part["ref_id"] in media for part in row["segments"] or ())
+        for row in examples
+        if row["document_id"] in documents or (row["document_id"], row["batch_id"]) in shown
     )
     refused = tables.rows("rejects", ["url", "stage", "batch_id"])
     if kind == "host":

@@ -216,7 +216,9 @@ def _fused(row: Row, found: Evidence) -> tuple[str, None, str]:
     kinds = [segment["kind"] for segment in row["segments"] or ()]
     segments = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
     of_split = f"split {row['split']}" if row["split"] else None
-    return "fused", None, _joined([f"example {row['example_id']}", row["change"], of_split, f"segments: {segments}"])
+    part = f"part {row['part']} of {row['num_parts']}" if (row["num_parts"] or 1) > 1 else None
+    told = [f"example {row['example_id']}", part, row["change"], of_split, f"segments: {segments}"]
+    return "fused", None, _joined(told)
 
 
 def _rejected(row: Row, found: Evidence) -> tuple[str, str, str | None]:
