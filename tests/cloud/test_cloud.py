@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
-import drivers
 import pytest
-import toychain
-from agreement import canonical, check_agreement, live_rows
 
 from catalog import doctor, export, pipeline, purge, run, search, sql
 from catalog.home import Home
 from catalog.maintain import maintain
+from catalog.proving import drivers, toychain
+from catalog.proving.agreement import canonical, check_agreement, live_rows
 from catalog.search import Query
 from catalog.settings import Config, MaintenanceSettings
 from catalog.snapshots import rollback

@@ -9,12 +9,12 @@ import odd_workers
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import toychain
-from agreement import check_agreement, live_rows
 
 from catalog import flow, schema
 from catalog.errors import InputError, PlanInfeasible, StageStalled
 from catalog.flow import Engine, Job
+from catalog.proving import toychain
+from catalog.proving.agreement import check_agreement, live_rows
 from catalog.settings import Resources
 from catalog.shards import DonePart, Part, ShardWriter, cut
 from catalog.stage import Worker

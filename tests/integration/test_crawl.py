@@ -7,11 +7,11 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import drivers
 import pytest
 from warcio.checker import Checker
 from website import PNG, Answer, Crawler, Site, crawl_once, deep, serve
 
+from catalog.proving import drivers
 from catalog.warc import iterate_segment
 from ingest.segment_rows import segment_tables
 

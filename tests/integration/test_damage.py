@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 import storybook
-import toychain
-from agreement import check_agreement, live_rows
-from toychain import STAGES
 
 from catalog import cli, doctor, maintain, near
 from catalog.errors import Corrupt
 from catalog.fulltext import FullText
 from catalog.home import Home
+from catalog.proving import toychain
+from catalog.proving.agreement import check_agreement, live_rows
+from catalog.proving.toychain import STAGES
 from catalog.schema import KEYS
 from catalog.settings import Config, DedupSettings, MaintenanceSettings
 from catalog.vectors import VectorIndex

@@ -10,12 +10,12 @@ from pathlib import Path
 import duckdb
 import polars as pl
 import pytest
-import toychain
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catalog.home import Home
 from catalog.ledger import InputCounts, Row, State, to_table
+from catalog.proving import toychain
 
 REPO = Path(__file__).parents[2]
 BLOCKS = re.findall(r"```python\n(.*?)```", (REPO / "docs" / "reading.md").read_text(encoding="utf-8"), re.DOTALL)
@@ -36,7 +36,7 @@ print("OURS", sorted(name for name in sys.modules if name in ours))
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a home whose second publish of documents died after its tables and before its ledger row."""
     folder = tmp_path_factory.mktemp("killed")
-    run = [sys.executable, str(REPO / "tests" / "support" / "toychain.py"), str(folder / ".headrace")]
+    run = [sys.executable, "-m", "catalog.proving.toychain", str(folder / ".headrace")]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")}
     subprocess.run([*run, "0-1"], check=True, env=environment, capture_output=True)
     # origins pass no `before-ledger` but their own: the new origin's row is the 1st, an activate of nothing new none,

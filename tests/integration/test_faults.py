@@ -5,12 +5,11 @@ import random
 import re
 from pathlib import Path
 
-import drivers
 import pytest
-import toychain
-from agreement import check_agreement, finished_parts, live_rows
 
 from catalog.home import Home
+from catalog.proving import drivers, toychain
+from catalog.proving.agreement import check_agreement, finished_parts, live_rows
 
 KILLS = int(os.environ.get("HEADRACE_TEST_KILLS", "40"))
 SEED = 20260101

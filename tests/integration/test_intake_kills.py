@@ -5,12 +5,13 @@ import random
 from collections import Counter
 from pathlib import Path
 
-import drivers
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 from warcio.warcwriter import WARCWriter
 from website import Crawler, crawl_once
+
+from catalog.proving import drivers
 
 RECORDS = 150
 KILLS = int(os.environ.get("HEADRACE_TEST_KILLS", "2"))

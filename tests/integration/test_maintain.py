@@ -5,16 +5,15 @@ import re
 import time
 from pathlib import Path
 
-import drivers
 import pytest
-import toychain
-from agreement import TOY_TABLES, check_agreement, live_rows
-from toychain import STAGES
 
 from catalog import maintain, shards
 from catalog.compact import DataFile, choose, read_manifest
 from catalog.home import Home
 from catalog.lease import Lease
+from catalog.proving import drivers, toychain
+from catalog.proving.agreement import TOY_TABLES, check_agreement, live_rows
+from catalog.proving.toychain import STAGES
 from catalog.settings import MaintenanceSettings
 
 KILLS = int(os.environ.get("HEADRACE_TEST_KILLS", "0")) // 4

@@ -8,7 +8,6 @@ import random
 import re
 from pathlib import Path
 
-import drivers
 import pytest
 from fastwarc.warc import ArchiveIterator
 from filelock import FileLock
@@ -21,6 +20,7 @@ from catalog.export import current_examples
 from catalog.fulltext import FullText
 from catalog.home import Home
 from catalog.maintain import maintain
+from catalog.proving import drivers
 from catalog.purge import Order
 from catalog.settings import Config, MaintenanceSettings
 from catalog.tombstones import KEY

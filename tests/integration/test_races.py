@@ -5,15 +5,14 @@ from functools import partial
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
-import drivers
 import pytest
-import toychain
-from agreement import check_agreement, finished_parts, live_rows
-from toychain import EXTRACT, FUSE, STAGES
 
 from catalog import ids, pipeline
 from catalog.errors import CommitConflict
 from catalog.home import Home, Input, Plan
+from catalog.proving import drivers, toychain
+from catalog.proving.agreement import check_agreement, finished_parts, live_rows
+from catalog.proving.toychain import EXTRACT, FUSE, STAGES
 
 
 @pytest.fixture(autouse=True)

@@ -6,14 +6,14 @@ from random import Random
 
 import pyarrow as pa
 import pytest
-import toychain
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from model import live_batches
 
 from catalog import schema
 from catalog.home import Home, Input, Plan
 from catalog.ledger import InputCounts, Row, State, now
+from catalog.proving import toychain
+from catalog.proving.model import live_batches
 from catalog.schema import Reason
 from catalog.settings import Resources
 from catalog.shards import cut

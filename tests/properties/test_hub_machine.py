@@ -4,19 +4,18 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import drivers
 import pytest
-import toychain
-from agreement import canonical, check_index
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from model import live_batches, toy_rows
-from toychain import CRAWL, EMBED, EXTRACT, FUSE, PER_ORIGIN
 
 from catalog import ids, ledger
 from catalog.home import Home
 from catalog.ledger import ORIGIN, Row, now
+from catalog.proving import drivers, toychain
+from catalog.proving.agreement import canonical, check_index
+from catalog.proving.model import live_batches, toy_rows
+from catalog.proving.toychain import CRAWL, EMBED, EXTRACT, FUSE, PER_ORIGIN
 from catalog.schema import TABLES
 
 RUNS = {"extract": toychain.run_extract, "embed": toychain.run_embed, "fuse": toychain.run_fuse}

@@ -10,10 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
-import drivers
 import pyarrow as pa
 
 from catalog.home import Home
+from catalog.proving import drivers
 from catalog.settings import Config
 from catalog.stage import StageReport
 from ingest.crawl_job import run_crawl

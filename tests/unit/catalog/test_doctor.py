@@ -13,7 +13,6 @@ import faiss as faiss_library
 import numpy as np
 import pytest
 import storybook
-import toychain
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -22,6 +21,7 @@ from storybook import Story
 from catalog import audit, doctor, models
 from catalog.home import Home
 from catalog.ledger import InputCounts, Row, State
+from catalog.proving import toychain
 from catalog.schema import KEYS
 from catalog.settings import CatalogSettings, Config
 from catalog.vectors import VectorIndex

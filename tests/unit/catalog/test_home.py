@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-import toychain
 
 from catalog.errors import Corrupt
 from catalog.home import Home
+from catalog.proving import toychain
 from catalog.settings import CatalogSettings
 
 

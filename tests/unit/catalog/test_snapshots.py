@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 import storybook
-import toychain
-from agreement import check_agreement, live_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
-from toychain import CRAWL, EMBED, STAGES
 
 from catalog import drift, run, snapshots, sql
 from catalog.errors import InputError
 from catalog.export import current_examples
 from catalog.home import Home
 from catalog.ledger import Row, State
+from catalog.proving import toychain
+from catalog.proving.agreement import check_agreement, live_rows
+from catalog.proving.toychain import CRAWL, EMBED, STAGES
 from catalog.stage import Stage, StageReport
 from catalog.vectors import VectorIndex
 

@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import storybook
-import toychain
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
@@ -19,6 +18,7 @@ from storybook import SITE, Story
 from catalog import sql
 from catalog.errors import InputError
 from catalog.home import Home
+from catalog.proving import toychain
 from catalog.schema import TABLES
 from catalog.settings import CatalogSettings
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import storybook
-import toychain
 from rich.console import Console
 from storybook import Story
 
 from catalog import export, pipeline, status
 from catalog.errors import Corrupt
 from catalog.home import Home
+from catalog.proving import toychain
 from catalog.schema import TABLES
 from catalog.settings import CatalogSettings, Config
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import drivers
 import pyarrow as pa
 import pytest
 from pyiceberg.exceptions import CommitFailedException
@@ -14,6 +13,7 @@ from catalog import schema, store
 from catalog.errors import CommitConflict, Corrupt, InputError
 from catalog.home import Home
 from catalog.ledger import Row, now
+from catalog.proving import drivers
 from catalog.schema import TABLES
 from catalog.settings import CatalogSettings
 from catalog.shards import PartKey, conform, write_part

@@ -10,13 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import drivers
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from warcio.checker import Checker
 
 from catalog.errors import Corrupt, InputError
+from catalog.proving import drivers
 from catalog.schema import Reason
 from catalog.warc import iterate_segment, iterate_stream, read_payload
 from ingest.fetch import Failure, Response

@@ -15,12 +15,12 @@ TOY_TABLES = ("pages", "documents", "media", "text_features", "examples", "rejec
 
 
 def canonical(table: pa.Table) -> list[str]:
-    """Rows as sorted JSON, so that two tables compare as bags of rows."""
+    """Return rows as sorted JSON, so that two tables compare as bags of rows."""
     return sorted(json.dumps(row, sort_keys=True, default=str) for row in table.to_pylist())
 
 
 def live_rows(home: Home, tables: tuple[str, ...] = TOY_TABLES) -> dict[str, list[str]]:
-    """All live rows by table; joined batches depend on who joined what, so examples go without their batch_id."""
+    """Return all live rows by table; examples go without batch_id, since batches depend on who joined what."""
     view = home.view()
     return {
         name: canonical(view.read(name, [c for c in TABLES[name].names if name != "examples" or c != "batch_id"]))
@@ -59,7 +59,7 @@ def check_index(home: Home, table: str) -> None:
 
 
 def finished_parts(warehouse: Path) -> dict[str, tuple[int, int]]:
-    """Inode and modification time of every shard of every finished part, by path."""
+    """Return inode and modification time of every shard of every finished part, by path."""
     found: dict[str, tuple[int, int]] = {}
     for last in (warehouse / "data" / "rejects").glob("*/*.parquet"):
         manifest = json.loads(pq.read_metadata(last).metadata[MANIFEST])

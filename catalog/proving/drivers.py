@@ -14,14 +14,13 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pyiceberg.io.pyarrow  # noqa: F401
-import pytest
 import sqlalchemy.dialects.sqlite  # noqa: F401 — what the first commit would import
-import toychain
 
 from catalog import failpoint
+from catalog.proving import toychain
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["drivers"])
+CONTEXT.set_forkserver_preload([__name__])
 KILLED = -9
 
 
@@ -36,9 +35,12 @@ def start(target: Callable[..., None], *args: object) -> BaseProcess:
 @cache
 def _serve() -> None:
     """Start the server; it looks for what to import on PYTHONPATH only."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
-        forkserver.ensure_running()
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    forkserver.ensure_running()
+    del os.environ["PYTHONPATH"]
+    if before is not None:
+        os.environ["PYTHONPATH"] = before
 
 
 def finish(process: BaseProcess, timeout: float = 120.0) -> int:

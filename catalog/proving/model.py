@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
-import toychain
 
 from catalog import pipeline
 from catalog.ledger import Row
+from catalog.proving import toychain
 from catalog.shards import conform
 
 

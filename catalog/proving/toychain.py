@@ -1,7 +1,8 @@
 """The hub's real publishing chain with cheap stages: no models, every commit step.
 
 Three one-to-one stages with several tables, a joining stage and an origin, under the names of the real ones.
-Run as a script, it is one driver: `python toychain.py ROOT ORIGINS [ENGINE]` publishes origins and runs every stage.
+Run as a module, it is one driver: `python -m catalog.proving.toychain ROOT FIRST-LAST [ENGINE]` publishes origins and
+runs every stage.
 """
 
 import hashlib
@@ -25,6 +26,7 @@ RESOURCES = Resources(cpus=1.0)
 
 
 def page_rows(origin: int) -> pa.Table:
+    """Make the pages of one origin batch."""
     rows = [
         {
             "page_id": hashlib.sha256(f"{origin}/{k}".encode()).hexdigest()[:32],
@@ -112,6 +114,7 @@ def _flavour(config: Config) -> dict[str, object]:
 
 
 def run_extract(home: Home, config: Config) -> StageReport:
+    """Run the extract stage."""
     flavour = str(_flavour(config)["flavour"])
     view = home.view()
     plans = (
@@ -123,6 +126,7 @@ def run_extract(home: Home, config: Config) -> StageReport:
 
 
 def run_embed(home: Home, config: Config) -> StageReport:
+    """Run the embed stage."""
     view = home.view()
     plans = (
         Plan((Input(batch, rows.num_rows),), rows, "document_id", part_rows=4)
@@ -133,6 +137,7 @@ def run_embed(home: Home, config: Config) -> StageReport:
 
 
 def run_fuse(home: Home, config: Config) -> StageReport:
+    """Run the fuse stage."""
     view = home.view()
     batches = home.todo(FUSE, config)
     if not batches:
@@ -149,6 +154,7 @@ def run_fuse(home: Home, config: Config) -> StageReport:
 
 
 def run_crawl(home: Home, config: Config) -> StageReport:
+    """Do nothing: origins are published by `drive`."""
     return StageReport("crawl")
 
 
@@ -168,7 +174,7 @@ def install() -> None:
 
 
 def make_config(root: Path, flavour: str = "A", engine: str = "local", workers: int = 1) -> Config:
-    """A configuration whose extract stage has flavour A or B."""
+    """Return a configuration whose extract stage has flavour A or B."""
     resources = {name: {"workers": workers} for name in ("extract", "embed", "fuse")}
     return FlavouredConfig({"root": str(root), "engine": engine, "resources": resources}, flavour)
 
