@@ -269,6 +269,9 @@ TABLES: dict[str, pa.Schema] = {
         score=FLOAT,
         threshold=FLOAT,
         method=STRING,
+        model=STRING,  # whose vectors were compared, with its revision; empty where none were
+        revision=STRING,
+        state=STRING,  # decided | proposed, which sets nothing aside unless a steward agrees; null before there was one
     ),
     "examples": _table(
         example_id=STRING,
@@ -297,7 +300,14 @@ TABLES: dict[str, pa.Schema] = {
         tombstone_id=STRING, subject=STRING, subject_kind=STRING, reason=STRING, who=STRING, time=TIME
     ),
     "reviews": _table(
-        review_id=STRING, subject_id=STRING, verdict=STRING, labels=STRING, comment=STRING, who=STRING, time=TIME
+        review_id=STRING,
+        subject_id=STRING,
+        verdict=STRING,
+        labels=STRING,
+        comment=STRING,
+        who=STRING,
+        time=TIME,
+        other_id=STRING,  # of a verdict on two records: the one that the subject was compared with
     ),
     "feedback": _table(
         feedback_id=STRING,
@@ -325,9 +335,9 @@ KEYS: dict[str, tuple[str, ...]] = {
     "pages": ("page_id", "url"), "documents": ("document_id", "url", "page_id", "text_sha256", "media.url"),
     "media": ("media_id", "url"), "image_features": ("media_id",), "thumbnails": ("media_id",),
     "image_patches": ("media_id",), "audio_states": ("media_id",),
-    "text_features": ("document_id",), "transcripts": ("media_id",), "annotations": ("subject_id",),
+    "text_features": ("document_id",), "transcripts": ("media_id", "pcm_sha256"), "annotations": ("subject_id",),
     "duplicates": ("record_id", "kept_id"), "examples": ("example_id", "document_id", "url"),
-    "rejects": ("record_id", "url"),
+    "rejects": ("record_id", "url"), "reviews": ("subject_id", "other_id"),
 }  # fmt: skip
 
 
