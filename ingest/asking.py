@@ -1,12 +1,13 @@
 """Sending requests at each host's pace: waiting for its turn and a slot, trying again what may succeed later."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Protocol
 
 from catalog.schema import Reason
-from ingest.fetch import Fetcher, Outcome, Response, Wants
-from ingest.pace import Pace
+from ingest.fetch import Failure, Fetcher, Outcome, Response, Wants
+from ingest.pace import OutOfTime, Pace
 from ingest.settings import NetworkSettings
 from ingest.shares import Shares
 from ingest.urls import host_of
@@ -17,8 +18,18 @@ MAX_RETRY_AFTER = 86400.0  # a server that asks for ten years is asked again tom
 STRAINED = (429, 502, 503, 504)
 
 
+class Pauses(Protocol):
+    """What remembers, beyond this run, which hosts are to be left alone."""
+
+    def postpone(self, host: str, until: float) -> None:
+        """Leave a host alone until a time."""
+
+    def paused(self, host: str, now: float) -> bool:
+        """Say whether a host is to be left alone."""
+
+
 class Asker:
-    """Knows the pace of every host of this run; `postpone` leaves a host alone until a time, in later runs too."""
+    """Knows the pace of every host of this run."""
 
     def __init__(
         self,
@@ -26,13 +37,13 @@ class Asker:
         fetcher: Fetcher,
         shares: Shares,
         deadline: float,
-        postpone: Callable[[str, float], None],
+        pauses: Pauses,
     ) -> None:
         self._network = network
         self._fetcher = fetcher
         self._shares = shares
         self._deadline = deadline
-        self._postpone = postpone
+        self._pauses = pauses
         self._paces: dict[str, Pace] = {}
         self.failed: dict[str, list[str]] = {}  # attempts that brought nothing, by the URL in flight
 
@@ -73,7 +84,7 @@ class Asker:
                 refused = outcome.status == 429 or outcome.status >= 500
                 asked = retry_after(outcome) if refused else 0.0
                 if asked > self._network.max_retry_after:
-                    self._postpone(host_of(url), time.time() + min(asked, MAX_RETRY_AFTER))
+                    self._pauses.postpone(host_of(url), time.time() + min(asked, MAX_RETRY_AFTER))
                     pace.down = True
                     return outcome
                 wait = max(wait, asked)
@@ -87,6 +98,28 @@ class Asker:
                 self.failed.setdefault(url, []).append(_described(outcome))
                 pace.hold(wait)
         return outcome
+
+    async def site_file(self, url: str) -> Outcome:
+        """Ask for a file by which a site speaks to crawlers, at the pace of the host that it turns out to lie on."""
+        host = host_of(url)
+        if self.pace(host).down or self._pauses.paused(host, time.time()):
+            return Failure(Reason.UNREACHABLE, f"{host} is left alone for now")
+        try:
+            return await self.ask(url, "", _is_there)
+        except OutOfTime:
+            return Failure(Reason.TIMEOUT, "the run's time is over")
+        finally:
+            self.failed.pop(url, None)
+
+    async def site_file_once(self, url: str) -> Outcome:
+        """Ask for a file that a site need not have: a fault is as good as its absence."""
+        if self.pace(host_of(url)).once:
+            return Failure(Reason.UNREACHABLE, "its host is asked for one page in a run")
+        return await self.ask_once(url, "", _is_there)
+
+
+def _is_there(response: Response) -> bool:
+    return response.status == 200
 
 
 def _is_strained(outcome: Outcome) -> bool:

@@ -11,7 +11,7 @@ from catalog.progress import Bar
 from catalog.schema import Reason
 from ingest.asking import MAX_RETRY_AFTER, Asker
 from ingest.feeds import read_feed
-from ingest.fetch import BadEncoding, Failure, Fetcher, Outcome, Response, TooLarge
+from ingest.fetch import BadEncoding, Failure, Fetcher, Response, TooLarge
 from ingest.frontier import OK, Frontier, Kind, Settled, Task
 from ingest.links import HTML_TYPES, Page, read_page, signals_of
 from ingest.listings import Listing
@@ -37,6 +37,7 @@ TURN = 200  # visits after which a host makes way for one that waits
 CHUNK = 200  # found URLs recorded at a stretch, so that no other host's answer waits long
 HOST_DOWN = (Reason.UNREACHABLE, Reason.TIMEOUT)
 MAX_STOPPED = 3  # answers of one host that could not be parsed within bounds, after which it is left alone
+MAX_SITEMAPS = 100  # of a robots.txt
 MAX_FAILURES = 5  # in a row, after which a host is left alone until the next run
 
 
@@ -61,8 +62,8 @@ class Crawl:
         self._lanes: dict[str, asyncio.Task[None]] = {}
         self._waiting: set[str] = set()
         self._scanned: str | None = ""  # the host up to which the frontier has named hosts; None: all of them
-        self._asker = Asker(network, self.fetcher, self._shares, self._deadline, self.frontier.postpone)
-        self._files = SiteFiles(network.user_agent, self._ask_site, self._ask_site_once)
+        self._asker = Asker(network, self.fetcher, self._shares, self._deadline, self.frontier)
+        self._files = SiteFiles(network.user_agent, self._asker.site_file, self._asker.site_file_once)
         self._reader = Reader(network.max_parse_seconds)
         self._work = asyncio.Event()  # set when there may be work for hosts without a lane
         self.standby = False  # wait for work from elsewhere instead of ending
@@ -204,6 +205,10 @@ class Crawl:
         if not decision.allowed:
             self._reject(task, Failure(Reason.ROBOTS_DENIED, decision.rule), decision.rule)
             return
+        source = self.sources[task.source]
+        if task.depth == 0 and source.kind == "site" and source.depth > 0:  # a sitemap stands beside the entry
+            beside = replace(task, depth=task.depth - 1)
+            await self._admit(beside, robots.sitemap_urls(task.url)[:MAX_SITEMAPS], "sitemap")
         if robots.crawl_delay <= self.network.max_retry_after:
             pace.slow_down(robots.crawl_delay)
             await self._fetch(task, pace, decision.rule)
@@ -375,25 +380,3 @@ class Crawl:
             task.kind, task.host, task.source, source_class, task.depth, task.referrer, task.scope, status,
             robots_rule=rule[:500] if rule else None, attempts=tuple(self._asker.failed.get(task.url, ())),
         )  # fmt: skip
-
-    async def _ask_site(self, url: str) -> Outcome:
-        """Ask for a file of a site, at the pace of the host that it turns out to lie on."""
-        host = host_of(url)
-        if self._asker.pace(host).down or self.frontier.paused(host, time.time()):
-            return Failure(Reason.UNREACHABLE, f"{host} is left alone for now")
-        try:
-            return await self._asker.ask(url, "", _is_there)
-        except OutOfTime:
-            return Failure(Reason.TIMEOUT, "the run's time is over")
-        finally:
-            self._asker.failed.pop(url, None)
-
-    async def _ask_site_once(self, url: str) -> Outcome:
-        """Ask for a file that a site need not have: a fault is as good as its absence."""
-        if self._asker.pace(host_of(url)).once:
-            return Failure(Reason.UNREACHABLE, "its host is asked for one page in a run")
-        return await self._asker.ask_once(url, "", _is_there)
-
-
-def _is_there(response: Response) -> bool:
-    return response.status == 200

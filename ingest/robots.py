@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from urllib.parse import quote
 
-from ingest.urls import path_and_query
+from ingest.urls import canonical, path_and_query
 
 MAX_BYTES = 512_000  # RFC 9309, 2.5: at least 500 KiB must be parsed
 UNRESERVED = re.compile(r"%(2[DE]|3\d|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9AE])")
@@ -85,6 +85,11 @@ class Robots:
             return Decision(True, "no rule matches")
         best = max(found, key=_rank)
         return Decision(best.allow, best.text)
+
+    def sitemap_urls(self, url: str) -> list[str]:
+        """Return the sitemaps that the file names, once each, as canonical URLs; relative ones as seen from `url`."""
+        found = (canonical(sitemap, url) for sitemap in self.sitemaps)
+        return list(dict.fromkeys(sitemap for sitemap in found if sitemap is not None))
 
     @cached_property
     def _ranked(self) -> dict[str, list[Rule]]:

@@ -347,6 +347,28 @@ def test_sitemaps_and_feeds_bring_links_and_are_not_stored_themselves(site: Site
     assert crawler.rejects() == {}
 
 
+def test_a_site_tells_of_pages_that_no_link_leads_to_in_the_sitemaps_of_its_robots_txt(
+    site: Site, crawler: Crawler
+) -> None:
+    robots = f"Sitemap: {site.url}/map.xml\nSitemap: /map.xml\nSitemap: http://elsewhere.example/map.xml\n"
+    site.routes["/robots.txt"] = Answer(robots.encode(), headers={"Content-Type": "text/plain"})
+    xmlns = 'xmlns="http://www.sitemaps.org/schemas/sitemap/0.9"'
+    site.routes["/map.xml"] = Answer(
+        f"<urlset {xmlns}><url><loc>{site.url}/island</loc></url></urlset>".encode(),
+        headers={"Content-Type": "application/xml"},
+    )
+    site.page("/", "home")
+    site.page("/island", "no page links here", links=("/beach",))
+    site.page("/beach", "two steps from the seed")
+    crawler.run({"url": site.url, "kind": "site", "depth": 1})
+    assert {page.removeprefix(site.url) for page in crawler.pages()} == {"/", "/island"}
+    assert site.asked("/map.xml") == 1
+    alone = Crawler(crawler.root.with_name("alone"))
+    alone.run({"url": site.url, "kind": "site", "depth": 0}, {"url": f"{site.url}/beach", "kind": "page"})
+    assert {page.removeprefix(site.url) for page in alone.pages()} == {"/", "/beach"}
+    assert site.asked("/map.xml") == 1
+
+
 def test_sitemaps_that_name_each_other_with_a_date_to_come_are_asked_once(site: Site, crawler: Crawler) -> None:
     xmlns = 'xmlns="http://www.sitemaps.org/schemas/sitemap/0.9"'
     for name, other in (("/sitemap.xml", "/b.xml"), ("/b.xml", "/sitemap.xml")):
