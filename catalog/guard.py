@@ -19,6 +19,14 @@ class Stopped(Exception):
     """The call was given up: it took too long, or its process died."""
 
 
+class OutOfTime(Stopped):
+    """The call took too long."""
+
+
+class NotStarted(Stopped):
+    """There was no call: its process does not start, whatever the input."""
+
+
 class Guarded(Generic[P, T]):
     """Calls a picklable function in a child; raises what the function raises, or Stopped.
 
@@ -43,7 +51,7 @@ class Guarded(Generic[P, T]):
             pipe.send((args, kwargs))
             if not pipe.poll(self._max_seconds):
                 self.close()
-                raise Stopped(f"no result after {self._max_seconds:g} seconds")
+                raise OutOfTime(f"no result after {self._max_seconds:g} seconds")
             value, error = pipe.recv()
         except LOST as lost:
             self.close()
@@ -70,12 +78,12 @@ class Guarded(Generic[P, T]):
         end.close()
         if not self._pipe.poll(START_SECONDS):
             self.close()
-            raise Stopped(f"its process did not start within {START_SECONDS:g} seconds")
+            raise NotStarted(f"its process did not start within {START_SECONDS:g} seconds")
         try:
             self._pipe.recv()
         except LOST as lost:
             self.close()
-            raise Stopped("its process died while starting") from lost
+            raise NotStarted("its process died while starting") from lost
         return self._pipe
 
 
