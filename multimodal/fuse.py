@@ -1,20 +1,30 @@
 """Fused examples: a document's text, pictures and recordings in reading order, and the text that a model reads."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from string import Formatter
 from typing import Any, TypeAlias
 
 import pyarrow as pa
 
 from catalog import schema
-from catalog.ids import example_id, settings_hash
+from catalog.ids import example_id, make_id, settings_hash, text_sha256
 from catalog.schema import FLOAT, INT, STRING, TIME
+from multimodal.lengths import Limit
+from multimodal.lines import Line, Span, lines_of
 from multimodal.settings import FuseSettings, FuseTemplate
 
 Row: TypeAlias = dict[str, Any]
-Piece: TypeAlias = tuple[Row | None, str]  # a segment, or None for media that left only words; how it reads
 
+FEATURES = [("model", STRING), ("revision", STRING), ("shape", pa.list_(INT))]  # shape: of rows for soft tokens, if any
+PICTURE = pa.struct(
+    [
+        ("seconds", FLOAT),  # into a film
+        ("caption", STRING),  # written by a model
+        ("tags", pa.list_(pa.struct([("label", STRING), ("score", FLOAT)]))),
+        *FEATURES,
+    ]
+)
+PASSAGE = pa.struct([("start", FLOAT), ("end", FLOAT), ("text", STRING)])
+SPEECH = pa.struct([("text", STRING), ("duration", FLOAT), ("passages", pa.list_(PASSAGE)), *FEATURES])
 # A media reference of a document, and what is known of the file that it names; media_id is null where nothing is.
 RESOLVED = pa.struct(
     [
@@ -24,9 +34,9 @@ RESOLVED = pa.struct(
         ("caption", STRING),
         ("block", INT),
         ("media_id", STRING),
-        ("generated", STRING),  # a caption written by a model
-        ("tags", pa.list_(pa.struct([("label", STRING), ("score", FLOAT)]))),
-        ("transcript", STRING),
+        ("licence", STRING),
+        ("pictures", pa.list_(PICTURE)),  # one, or the key frames of a film
+        ("speech", SPEECH),
     ]
 )
 COPIED = ("url", "source", "source_class", "language", "licence", "fetched_at")
@@ -52,24 +62,95 @@ INPUTS = pa.schema(
 )
 
 
-def fuse_documents(documents: pa.Table, settings: FuseSettings) -> pa.Table:
-    """Turn rows in the shape of INPUTS into rows of `examples`, one each, ordered by example id."""
-    examples = [_example(row, settings) for row in documents.to_pylist()]
-    return pa.Table.from_pylist(examples, schema=schema.body("examples")).sort_by("example_id")
-
-
 class FuseWorker:
-    """Calls `fuse_documents`; it holds nothing expensive."""
+    """Turns rows in the shape of INPUTS into rows of `examples`; `tokenizer` is a tokenizer.json's text."""
 
-    def __init__(self, settings: FuseSettings) -> None:
+    def __init__(self, settings: FuseSettings, tokenizer: str | None = None) -> None:
         self._settings = settings
+        self._template = template_id(settings, tokenizer)
+        self._limit = Limit(tokenizer, settings) if tokenizer and settings.max_tokens else None
 
     def __call__(self, part: pa.Table) -> Mapping[str, pa.Table]:
-        return {"examples": fuse_documents(part, self._settings)}
+        examples = [example for row in part.to_pylist() for example in self._examples(row)]
+        return {"examples": pa.Table.from_pylist(examples, schema=schema.body("examples")).sort_by("example_id")}
+
+    def _examples(self, row: Row) -> Iterable[Row]:
+        """Yield a document's example; several where it is too long for one."""
+        lines = list(lines_of(row, self._settings))
+        parts = self._limit.parts(lines) if self._limit else [lines]
+        for number, part in enumerate(parts, 1):
+            read = assemble(part, self._settings.template)
+            yield {
+                "example_id": fused_id(row["document_id"], row["media"] or (), self._template, number),
+                "document_id": row["document_id"],
+                "document_batch": row["document_batch"],
+                **read,
+                "template": self._template,
+                "part": number,
+                "num_parts": len(parts),
+                "num_tokens": self._limit.count(read["text"]) if self._limit else None,
+                **{name: row[name] for name in (*COPIED, "cluster_id", "split", "change")},
+            }
+
+
+def assemble(lines: Iterable[Line], template: FuseTemplate) -> Row:
+    """Join lines to the text that a model reads; say where in it each segment stands, and each row of features."""
+    text = ""
+    segments: list[Row] = []
+    placements: list[Row] = []
+    features: list[Row] = []
+    for line in lines:
+        read, body = line.render()
+        start = len(text)
+        if line.token or read:
+            start += len(template.separator) if text else 0
+            text += (template.separator if text else "") + line.token + read
+        said = start + len(line.token)
+        if line.origin.shape:
+            features.append(_features(line, start, said))
+        for span in line.spans:
+            segments.append(_segment(line, span))
+            placements.append(_placement(line, span, (said, said + len(read)), body))
+    return {"text": text, "segments": segments, "placements": placements, "features": features}
+
+
+def _segment(line: Line, span: Span) -> Row:
+    made_of = {"kind": line.origin.kind, "ref_id": line.origin.ref_id, "block": line.origin.block}
+    return {**made_of, "start": span.start, "end": span.end, "text": span.text}
+
+
+def _placement(line: Line, span: Span, read: tuple[int, int], body: int | None) -> Row:
+    """Say where a segment's words stand: of text and speech their own range, of a picture its whole line."""
+    start, end = read if line.origin.kind == "image" else (None, None)
+    if body is not None:
+        start = read[0] + body + span.start - line.spans[0].start
+        end = start + len(span.text)
+    seconds = span.heard or (None, None)
+    by = {name: getattr(line.origin, name) for name in ("licence", "model", "revision")}
+    return {"text_start": start, "text_end": end, "seconds_start": seconds[0], "seconds_end": seconds[1], **by}
+
+
+def _features(line: Line, start: int, end: int) -> Row:
+    first, last = line.spans[0].heard, line.spans[-1].heard
+    of_piece = line.origin.kind == "image" or not line.whole
+    return {
+        "start": start,
+        "end": end,
+        "table": line.origin.table,
+        "media_id": line.origin.ref_id,
+        "model": line.origin.model,
+        "revision": line.origin.revision,
+        "shape": list(line.origin.shape),
+        "seconds_start": first[0] if first and of_piece else None,
+        "seconds_end": last[1] if last and of_piece else None,
+    }
 
 
 def resolve_media(
-    references: Iterable[Row], media: Mapping[str, Row], features: Mapping[str, Row], transcripts: Mapping[str, Row]
+    references: Iterable[Row],
+    media: Mapping[str, Row],
+    pictures: Mapping[str, Sequence[Row]],
+    speech: Mapping[str, Row],
 ) -> list[Row]:
     """Join a document's references with the media row of each URL and, by media id, its features or transcript.
 
@@ -78,94 +159,33 @@ def resolve_media(
     resolved = []
     for reference in references:
         found = media.get(reference["url"])
-        picture = features.get(found["media_id"]) if found else None
-        speech = transcripts.get(found["media_id"]) if found else None
-        known = found is not None and (picture is not None or speech is not None)
+        shown = pictures.get(found["media_id"]) if found else None
+        said = speech.get(found["media_id"]) if found else None
+        known = found is not None and (shown is not None or said is not None)
         resolved.append(
             {
                 **reference,
                 "kind": found["kind"] if found else reference["kind"],
                 "media_id": found["media_id"] if found and known else None,
-                "generated": picture["caption"] if picture else None,
-                "tags": picture["tags"] if picture else [],
-                "transcript": speech["text"] if speech else None,
+                "licence": found["licence"] if found else None,
+                "pictures": list(shown or ()),
+                "speech": said,
             }
         )
     return resolved
 
 
-def template_id(settings: FuseSettings) -> str:
+def template_id(settings: FuseSettings, tokenizer: str | None = None) -> str:
     """Identify everything that shapes an example's rendered text."""
-    return settings_hash(settings.model_dump(mode="json", exclude={"val", "test"}))[:12]
+    shaping = settings.model_dump(mode="json", exclude={"val", "test", "max_tokens"})
+    for name in ("image_token", "audio_token"):  # empty, they shape as little as before they were settings
+        shaping["template"] = {key: value for key, value in shaping["template"].items() if key != name or value}
+    if settings.max_tokens and tokenizer:
+        shaping |= {"max_tokens": settings.max_tokens, "tokenizer": text_sha256(tokenizer)}
+    return settings_hash(shaping)[:12]
 
 
-def fused_id(document_id: str, media: Iterable[Row], settings: FuseSettings) -> str:
-    """Identify the example of a document with these resolved media."""
-    media_ids = {item["media_id"] for item in media if item["media_id"]}
-    return example_id(document_id, media_ids, template_id(settings))
-
-
-def _example(row: Row, settings: FuseSettings) -> Row:
-    pieces = list(_pieces(row, settings))
-    return {
-        "example_id": fused_id(row["document_id"], row["media"] or (), settings),
-        "document_id": row["document_id"],
-        "document_batch": row["document_batch"],
-        "segments": [segment for segment, _ in pieces if segment is not None],
-        "text": settings.template.separator.join(rendered for _, rendered in pieces if rendered),
-        "template": template_id(settings),
-        **{name: row[name] for name in (*COPIED, "cluster_id", "split", "change")},
-    }
-
-
-def _pieces(row: Row, settings: FuseSettings) -> Iterable[Piece]:
-    """Yield text blocks and media in reading order: media after the block that it stands in, but before its caption."""
-    text = row["text"] or ""
-    blocks: Sequence[Row] = row["blocks"] or ([{"kind": "paragraph", "start": 0, "end": len(text)}] if text else [])
-    anchored: dict[int, list[Row]] = defaultdict(list)
-    for item in row["media"] or ():
-        place = item["block"] if item["block"] is not None else 0
-        anchored[max(0, min(place, len(blocks) - 1))].append(item)
-    if not blocks:
-        yield from (_medium(item, 0, 0, "", settings) for item in anchored[0])
-    for index, block in enumerate(blocks):
-        start, end = block["start"], block["end"]
-        words = text[start:end]
-        segment = {"kind": "text", "ref_id": row["document_id"], "block": index, "start": start, "end": end}
-        written = ({**segment, "text": words}, settings.template.text.format(text=words))
-        caption = block["kind"] == "caption"
-        media = [_medium(item, index, start if caption else end, words, settings) for item in anchored[index]]
-        yield from [*media, written] if caption else [written, *media]
-
-
-def _medium(item: Row, block: int, place: int, context: str, settings: FuseSettings) -> Piece:
-    """Make the segment of a picture or recording, and its line; words that its block already says are left out."""
-    scored = [tag for tag in item["tags"] or () if tag["score"] >= settings.min_tag_score]
-    best = sorted(scored, key=lambda tag: (-tag["score"], tag["label"]))[: settings.num_tags]
-    words = {
-        "caption": _unsaid(item["caption"], context),
-        "alt": _unsaid(item["alt"], context),
-        "generated": item["generated"] or "",
-        "tags": ", ".join(tag["label"] for tag in best),
-    }
-    words["description"] = "; ".join(dict.fromkeys(value for value in words.values() if value))
-    segment = {"ref_id": item["media_id"], "block": block}
-    template: FuseTemplate = settings.template
-    if item["media_id"] is None:
-        return None, _render(template.missing, words, kind=item["kind"])
-    if item["transcript"] is not None:
-        spoken = item["transcript"]
-        line = _render(template.audio, words | {"transcript": spoken}) or _render(template.missing, words, kind="audio")
-        return {**segment, "kind": "audio", "start": 0, "end": len(spoken), "text": spoken}, line
-    shown = {**segment, "kind": "image", "start": place, "end": place, "text": words["description"]}
-    return shown, _render(template.image, words)
-
-
-def _unsaid(words: str | None, context: str) -> str:
-    return words if words and words not in context else ""
-
-
-def _render(template: str, words: Mapping[str, str], **constant: str) -> str:
-    """Fill a line; empty where all of its fields but the constant ones are."""
-    used = {name for _, name, _, _ in Formatter().parse(template) if name is not None} - constant.keys()
-    return template.format(**words, **constant) if not used or any(words[name] for name in used) else ""
+def fused_id(document_id: str, media: Iterable[Row], template: str, part: int = 1) -> str:
+    """Identify a part of the example of a document with these resolved media under a template's id."""
+    first = example_id(document_id, {item["media_id"] for item in media if item["media_id"]}, template)
+    return first if part == 1 else make_id("part", first, str(part))

@@ -9,6 +9,7 @@ from catalog.dedup import REFUSAL, discarded, opt_outs
 from catalog.home import View
 from catalog.publish import Batch, Input, Plan
 from multimodal.fuse import INPUTS, fused_id, resolve_media
+from multimodal.newest import pictures_of, speech_of
 from multimodal.settings import FuseSettings
 from multimodal.splits import Earlier, Place, assign
 
@@ -21,24 +22,34 @@ EARLIER = ["example_id", "document_id", "url", "cluster_id", "split", "fetched_a
 PART_ROWS = 500
 
 
-def plan(view: View, batch: Batch, settings: FuseSettings, done: Set[str]) -> Plan:
-    """Plan one extract batch: its current documents, then documents of the batches `done` that it changes."""
-    documents = view.read("documents", DOCUMENT, [batch.batch_id]).to_pylist()
-    ours = {row["document_id"] for row in documents}
-    current = _current(view, documents)
-    touched = [row for row in _touched(view, batch, done) if row["document_id"] not in ours]
-    together = [*current, *touched]
-    fused = _earlier(view, "url", {row["url"] for row in together})
-    places = _places(view, together, fused, settings)
-    media = _media(view, together)
-    known = _newest(view, fused)
-    rows = []
-    for row in together:
-        resolved = resolve_media(row["media"] or (), *media)
-        if row["document_id"] in ours or fused_id(row["document_id"], resolved, settings) not in known:
-            rows.append(_input(row, resolved, places[row["document_id"]]))
-    counts = Input(batch, len(documents), num_skipped=len(documents) - len(current))
-    return Plan((counts,), pa.Table.from_pylist(rows, schema=INPUTS), "document_id", PART_ROWS)
+class Planner:
+    """Plans the extract batches of one run; `done` are those fused before, `template` is `fuse.template_id`."""
+
+    def __init__(self, view: View, settings: FuseSettings, template: str, done: Set[str]) -> None:
+        self._view = view
+        self._settings = settings
+        self._template = template
+        self._done = done
+
+    def plan(self, batch: Batch) -> Plan:
+        """Plan one batch: its current documents, then documents of the batches done before that it changes."""
+        view = self._view
+        documents = view.read("documents", DOCUMENT, [batch.batch_id]).to_pylist()
+        ours = {row["document_id"] for row in documents}
+        current = _current(view, documents)
+        touched = [row for row in _touched(view, batch, self._done) if row["document_id"] not in ours]
+        together = [*current, *touched]
+        fused = _earlier(view, "url", {row["url"] for row in together})
+        places = _places(view, together, fused, self._settings)
+        media = _media(view, together)
+        known = _newest(view, fused)
+        rows = []
+        for row in together:
+            resolved = resolve_media(row["media"] or (), *media)
+            if row["document_id"] in ours or fused_id(row["document_id"], resolved, self._template) not in known:
+                rows.append(_input(row, resolved, places[row["document_id"]]))
+        counts = Input(batch, len(documents), num_skipped=len(documents) - len(current))
+        return Plan((counts,), pa.Table.from_pylist(rows, schema=INPUTS), "document_id", PART_ROWS)
 
 
 def _current(view: View, documents: list[Row]) -> list[Row]:
@@ -74,10 +85,12 @@ def _earlier(view: View, column: str, values: set[str]) -> list[Earlier]:
 
 
 def _newest(view: View, fused: list[Earlier]) -> set[str]:
-    """Return the example of each document that counts, being the last written: it may go back to an earlier one."""
+    """Return the examples of each document that count, being the last written: it may go back to an earlier one."""
     seqs = {item.batch_id: item.seq for item in view.live("fuse")}
-    last = {item.document_id: item for item in sorted(fused, key=lambda item: (seqs[item.batch_id], item.example_id))}
-    return {item.example_id for item in last.values()}
+    last: dict[str, int] = {}
+    for item in fused:
+        last[item.document_id] = max(last.get(item.document_id, 0), seqs[item.batch_id])
+    return {item.example_id for item in fused if seqs[item.batch_id] == last[item.document_id]}
 
 
 def _places(view: View, documents: list[Row], fused: list[Earlier], settings: FuseSettings) -> dict[str, Place]:
@@ -102,13 +115,13 @@ def _links(view: View, documents: set[str]) -> set[tuple[str, str]]:
     return links
 
 
-def _media(view: View, documents: list[Row]) -> tuple[dict[str, Row], dict[str, Row], dict[str, Row]]:
+def _media(view: View, documents: list[Row]) -> tuple[dict[str, Row], dict[str, list[Row]], dict[str, Row]]:
     """Look up, in any batch, the newest file of each media URL, and what the models made of it, by media id.
 
     What was taken before its owner opted out is left out.
     """
     urls = {item["url"] for row in documents for item in row["media"] or ()}
-    found = view.lookup("media", "url", urls, ["media_id", "url", "kind", "fetched_at"]).to_pylist()
+    found = view.lookup("media", "url", urls, ["media_id", "url", "kind", "licence", "fetched_at"]).to_pylist()
     refused = {
         item.url: item
         for item in sorted(
@@ -121,16 +134,7 @@ def _media(view: View, documents: list[Row]) -> tuple[dict[str, Row], dict[str, 
         if row["url"] not in refused or refused[row["url"]].fetched_at <= row["fetched_at"]
     }
     ids = {row["media_id"] for row in media.values()}
-    features = view.lookup("image_features", "media_id", ids, ["media_id", "caption", "tags", "model", "revision"])
-    transcripts = view.lookup("transcripts", "media_id", ids, ["media_id", "text", "model", "revision"])
-    return media, _by_media(features), _by_media(transcripts)
-
-
-def _by_media(rows: pa.Table) -> dict[str, Row]:
-    """Index rows by media id; of several models that are live at once, always the same one."""
-    return {
-        row["media_id"]: row for row in rows.sort_by([("model", "ascending"), ("revision", "ascending")]).to_pylist()
-    }
+    return media, pictures_of(view, ids), speech_of(view, ids)
 
 
 def _input(row: Row, resolved: list[Row], place: Place) -> Row:

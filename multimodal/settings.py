@@ -63,15 +63,20 @@ class FuseTemplate(Settings):
     audio: str = "[audio: {transcript}]"
     missing: str = "[{kind}: {description}]"  # media that was not fetched or could not be read
     separator: str = "\n\n"
+    image_token: str = ""  # such as <image>, before each picture that has features for soft tokens
+    audio_token: str = ""
 
     @field_validator(*TEMPLATE_FIELDS)
     @classmethod
     def _uses_known_fields(cls, value: str, info: ValidationInfo) -> str:
         known = TEMPLATE_FIELDS[str(info.field_name)]
         try:
-            used = {name for _, name, _, _ in Formatter().parse(value) if name is not None}
+            fields = [field for field in Formatter().parse(value) if field[1] is not None]
         except ValueError as error:
             raise ValueError(f"{error}; write {{{{ and }}}} for braces") from error
+        if any(spec or conversion for _, _, spec, conversion in fields):
+            raise ValueError("write fields as {name} alone, without a format")
+        used = {str(name) for _, name, _, _ in fields}
         if unknown := used - known:
             raise ValueError(f"unknown field {{{sorted(unknown)[0]}}}; known: {', '.join(sorted(known))}")
         return value
@@ -85,6 +90,7 @@ class FuseSettings(Settings):
     min_tag_score: float = Field(default=0.5, ge=0, le=1)  # what a small CLIP says below it is often wrong
     val: float = Field(default=0.1, ge=0, lt=1)  # share of duplicate clusters held out for choosing between models
     test: float = Field(default=0.1, ge=0, lt=1)  # share held out for the final word on a model
+    max_tokens: int | None = Field(default=None, ge=16)  # of models.lm in an example; longer documents become several
 
     @model_validator(mode="after")
     def _leaves_something_to_train_on(self) -> Self:
