@@ -1,6 +1,6 @@
 """A model of the hub, written from its contract in prose and sharing no code with it: slow, plain, for comparison."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,6 +9,8 @@ from catalog import pipeline
 from catalog.ledger import Row
 from catalog.proving import toychain
 from catalog.shards import conform
+
+MADE = ("crawl", "extract", "embed", "fuse")  # the stages that write rows which follow from their origins
 
 
 def live_batches(rows: Sequence[Row]) -> set[str]:
@@ -40,8 +42,11 @@ def live_batches(rows: Sequence[Row]) -> set[str]:
     return found
 
 
-def toy_rows(rows: Iterable[Row], origins: dict[str, int]) -> dict[str, pa.Table]:
-    """Compute from scratch what the toy chain's batches hold, given the number of each origin batch."""
+def toy_rows(rows: Iterable[Row], origins: Mapping[str, int], gone: Collection[str] = ()) -> dict[str, pa.Table]:
+    """Compute from scratch what the toy chain's batches hold, given the number of each origin batch.
+
+    `gone` are the URLs that were taken down.
+    """
     made: dict[str, list[pa.Table]] = {}
     flavours = {
         pipeline.recipe(stage, toychain.make_config(Path("unused"), flavour)): flavour
@@ -49,7 +54,10 @@ def toy_rows(rows: Iterable[Row], origins: dict[str, int]) -> dict[str, pa.Table
         for flavour in "AB"
     }
     for row in rows:
+        if row.stage not in MADE:
+            continue
         pages = pa.concat_tables(toychain.page_rows(origins[origin]) for origin in row.origins)
+        pages = pages.filter(pa.array([url not in gone for url in pages["url"].to_pylist()], pa.bool_()))
         if row.stage == "crawl":
             outputs = {"pages": pages}
         else:

@@ -19,10 +19,12 @@ from catalog.errors import CommitConflict
 from catalog.home import Home, Input, Plan
 from catalog.settings import Config, Resources
 from catalog.stage import Stage, StageReport
+from catalog.tombstones import Forgotten
 
 PER_ORIGIN = 7
 FETCHED = datetime(2026, 1, 1, tzinfo=UTC)
 RESOURCES = Resources(cpus=1.0)
+MODEL, REVISION = "toy", "1"  # of the vectors
 
 
 def page_rows(origin: int) -> pa.Table:
@@ -87,6 +89,8 @@ class Embed:
             {
                 "document_id": row["document_id"],
                 "vector": [float(b) for b in hashlib.sha256(row["text"].encode()).digest()[:4]],
+                "model": MODEL,
+                "revision": REVISION,
             }
             for row in part.to_pylist()
         ]
@@ -154,8 +158,16 @@ def run_fuse(home: Home, config: Config) -> StageReport:
 
 
 def run_crawl(home: Home, config: Config) -> StageReport:
-    """Do nothing: origins are published by `drive`."""
+    """Do nothing: origins are published by `run_crawl_of`."""
     return StageReport("crawl")
+
+
+def run_crawl_of(home: Home, origin: int) -> StageReport:
+    """Publish the pages of one origin batch, those excepted that were taken down."""
+    forgotten = Forgotten.of(home)
+    pages = page_rows(origin)
+    pages = pages.filter(pa.array([not forgotten.url(url) for url in pages["url"].to_pylist()], pa.bool_()))
+    return home.publish_origin(CRAWL, f"segment-{origin}", pages.num_rows, {"pages": pages}, {})
 
 
 PAGE_TRACES = {"documents": "page_id", "media": "page_id"}
@@ -173,10 +185,10 @@ def install() -> None:
     pipeline.stages = lambda: STAGES  # type: ignore[assignment]
 
 
-def make_config(root: Path, flavour: str = "A", engine: str = "local", workers: int = 1) -> Config:
+def make_config(root: Path, flavour: str = "A", engine: str = "local", workers: int = 1, **more: object) -> Config:
     """Return a configuration whose extract stage has flavour A or B."""
     resources = {name: {"workers": workers} for name in ("extract", "embed", "fuse")}
-    return FlavouredConfig({"root": str(root), "engine": engine, "resources": resources}, flavour)
+    return FlavouredConfig({"root": str(root), "engine": engine, "resources": resources, **more}, flavour)
 
 
 class FlavouredConfig(Config):
@@ -192,7 +204,7 @@ def drive(root: Path, origins: range, flavour: str = "A", engine: str = "local",
     config = make_config(root, flavour, engine, workers)
     home = Home.open(config.catalog)
     for origin in origins:
-        home.publish_origin(CRAWL, f"segment-{origin}", PER_ORIGIN, {"pages": page_rows(origin)}, {})
+        run_crawl_of(home, origin)
     for stage in (EXTRACT, EMBED, FUSE):
         stage.run(home, config)
     return home
