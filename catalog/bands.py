@@ -1,4 +1,4 @@
-"""The band index: MinHash bands and token codes of documents, a consumer of the ledger that can be built anew.
+"""The band index: MinHash bands and token codes of documents or transcripts, a consumer that can be built anew.
 
 A home holds it as immutable segments below one manifest. Entries are sorted within each band, so that a new document
 costs a binary search a segment; small segments are merged as they add up, and none outgrows SEGMENT_ROWS.
@@ -29,7 +29,7 @@ from catalog.minhash import Codes, Recipe, band_keys, tokenize
 from catalog.schema import TABLES
 
 COLUMNS = ["document_id", "batch_id", "url", "text_sha256", "fetched_at", "page_id"]
-SOURCE = [*COLUMNS, "language", "title", "text"]
+SOURCE = {"documents": [*COLUMNS, "language", "title", "text"], "transcripts": ["media_id", "batch_id", "text"]}
 TOKENS = pa.list_(pa.uint32())
 ROWS = pa.schema([*(TABLES["documents"].field(name) for name in COLUMNS), ("text", TOKENS), ("title", TOKENS)])
 LAYOUT = 1  # raised when what a segment holds changes
@@ -110,9 +110,11 @@ class Segment:
 class BandIndex:
     """Finds documents that may be near-duplicates of one another; a number names a document until the next refresh."""
 
-    def __init__(self, root: Path, recipe: Recipe, languages: Collection[str]) -> None:
+    def __init__(self, root: Path, recipe: Recipe, languages: Collection[str], table: str = "documents") -> None:
         made_for = (LAYOUT, RMinHash.ALGORITHM_VERSION, asdict(recipe), sorted(languages))
-        self._folder = folder_of(root) / make_id("bands", repr(made_for))
+        self._kin = "" if table == "documents" else f"{table}-"
+        self._folder = folder_of(root) / (self._kin + make_id("bands", repr(made_for)))
+        self._table = table
         self._recipe = recipe
         self._languages = pa.array(sorted(languages), pa.string())
         self._segments: list[Segment] = []
@@ -132,12 +134,13 @@ class BandIndex:
         return int(self._starts[-1])
 
     def refresh(self, view: View, wanted: Sequence[str]) -> None:
-        """Hold exactly these extract batches, given oldest first: add what is new, drop what is gone."""
+        """Hold exactly these batches, given oldest first: add what is new, drop what is gone."""
         with self._changing():
             held = self.batches
             if gone := held - set(wanted):
                 self._drop("batch_id", gone)
-            for batches in _groups(view, [batch for batch in wanted if batch not in held]):
+            new = [(batch, view.state.published[batch].outputs.get(self._table, 0)) for batch in wanted]
+            for batches in _groups([item for item in new if item[0] not in held]):
                 self._add(batches, self._read(view, batches))
 
     def forget(self, ids: Collection[str]) -> int:
@@ -221,7 +224,7 @@ class BandIndex:
         return np.searchsorted(self._starts, numbers, "right") - 1
 
     def _read(self, view: View, batches: Sequence[str]) -> pa.Table:
-        found = view.read("documents", SOURCE, batches)
+        found = _as_documents(view.read(self._table, SOURCE[self._table], batches), self._table)
         place = pa.compute.index_in(found["batch_id"], pa.array(batches, pa.string()))
         found = found.append_column("place", place).sort_by([("place", "ascending"), ("document_id", "ascending")])
         if len(self._languages):
@@ -288,7 +291,7 @@ class BandIndex:
             if path not in used and path.name != MANIFEST:
                 path.unlink()
         for folder in self._folder.parent.iterdir():
-            if folder.is_dir() and folder != self._folder:
+            if folder.is_dir() and folder != self._folder and folder.name.rpartition("-")[0] == self._kin.rstrip("-"):
                 shutil.rmtree(folder)
 
 
@@ -315,12 +318,23 @@ def read_manifest(folder: Path) -> list[Entry]:
         raise Corrupt(f"{path} is no manifest: {error}; run headrace doctor --repair") from error
 
 
-def _groups(view: View, batches: Sequence[str]) -> Iterator[list[str]]:
-    """Yield batches that are read together, oldest first."""
+def _as_documents(rows: pa.Table, table: str) -> pa.Table:
+    """Give transcripts the columns of documents: a recording's id stands for its text's hash too."""
+    if table == "documents":
+        return rows
+    as_is = {"document_id": "media_id", "text_sha256": "media_id", "batch_id": "batch_id", "text": "text"}
+    columns = [
+        rows[as_is[name]] if name in as_is else pa.nulls(rows.num_rows, TABLES["documents"].field(name).type)
+        for name in SOURCE["documents"]
+    ]
+    return pa.table(columns, names=SOURCE["documents"])
+
+
+def _groups(batches: Sequence[tuple[str, int]]) -> Iterator[list[str]]:
+    """Yield batches, given with their numbers of rows, that are read together, oldest first."""
     group: list[str] = []
     total = 0
-    for batch in batches:
-        count = view.state.published[batch].outputs.get("documents", 0)
+    for batch, count in batches:
         if group and total + count > min(READ, SEGMENT_ROWS):
             yield group
             group, total = [], 0

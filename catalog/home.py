@@ -208,7 +208,7 @@ def pending(state: State, stage: Stage, config: Config) -> list[Batch]:
 
 def _ready(state: State, row: Row, stage: Stage, config: Config) -> bool:
     """Tell whether each enabled sibling has published for an input batch, and for what its siblings made of it."""
-    siblings = [pipeline.stages()[name] for name in stage.waits_for if name in config.catalog.stages]
+    siblings = [other for other in pipeline.enabled(config) if other.name in stage.waits_for]
     made = {row.stage: {row.batch_id}}
     for sibling in siblings:  # in pipeline order: annotate comes after transcribe
         wanted = pipeline.recipe(sibling, config)

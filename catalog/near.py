@@ -2,8 +2,9 @@
 
 import shutil
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,7 @@ from catalog.lookalikes import other_things
 from catalog.minhash import Recipe, jaccard
 from catalog.settings import DedupSettings
 
+Table: TypeAlias = Literal["documents", "transcripts"]
 TOKENS = 500_000  # of pairs that are compared at once
 
 
@@ -22,29 +24,29 @@ def recipe(settings: DedupSettings) -> Recipe:
     return Recipe(settings.num_bands, settings.rows_per_band, settings.shingle_words, settings.shingle_chars)
 
 
-def settings_of(settings: DedupSettings) -> Mapping[str, object]:
-    """Return what changes decisions; the version of the MinHash algorithm does too."""
-    return {**settings.model_dump(exclude={"minhash"}), "minhash_version": RMinHash.ALGORITHM_VERSION}
+def version() -> int:
+    """Return the version of the MinHash algorithm, which changes decisions."""
+    return int(RMinHash.ALGORITHM_VERSION)
 
 
-def open_index(root: Path, settings: DedupSettings) -> BandIndex:
-    """Return a home's band index for these settings; it holds nothing before its first refresh."""
-    return BandIndex(root, recipe(settings), settings.languages)
+def open_index(root: Path, settings: DedupSettings, table: Table = "documents") -> BandIndex:
+    """Return a home's band index of a table for these settings; it holds nothing before its first refresh."""
+    return BandIndex(root, recipe(settings), settings.languages if table == "documents" else (), table)
 
 
 def forget(root: Path, settings: DedupSettings, ids: Collection[str]) -> int:
-    """Take documents out of the band index of these settings, and remove those of other settings; return how many."""
-    index = open_index(root, settings)
+    """Take records out of the band indexes of these settings, and remove those of other settings; return how many."""
+    indexes = [open_index(root, settings, table) for table in get_args(Table)]
     for folder in folder_of(root).glob("*"):
-        if folder.is_dir() and folder != index.folder:
+        if folder.is_dir() and folder not in [index.folder for index in indexes]:
             shutil.rmtree(folder)
-    return index.forget(ids)
+    return sum(index.forget(ids) for index in indexes if index.folder.is_dir())
 
 
 def search(
     index: BandIndex, records: Collection[tuple[str, str]], settings: DedupSettings
 ) -> tuple[dict[str, dict[str, float]], pa.Table]:
-    """Find the near-duplicates of some (document, batch) pairs.
+    """Find the near-duplicates of some (document, batch) pairs, or (recording, batch of its transcript) pairs.
 
     Returns the scores of near-duplicate texts, both ways, by text hash, and the rows of all documents that were found.
     """

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from catalog.errors import ConfigError
 
@@ -68,7 +68,10 @@ OFFLINE_MODELS = Models(
 
 
 class DedupSettings(Settings):
-    """Which documents stand for others (method minhash); equal texts and older versions of a URL always do."""
+    """Which records stand for others; equal texts and older versions of a URL always give way.
+
+    What lies between a `…_propose` and its `…_threshold` is shown to a steward, and stays unless one agrees.
+    """
 
     minhash: bool = True
     threshold: float = Field(default=0.5, gt=0, le=1)
@@ -78,6 +81,27 @@ class DedupSettings(Settings):
     shingle_chars: int = Field(default=3, ge=1, le=16)
     keep_lookalikes: bool = True
     languages: tuple[str, ...] = ()
+    semantic: bool = True
+    semantic_threshold: float = Field(default=0.95, gt=0, le=1)
+    semantic_propose: float = Field(default=0.9, gt=0, le=1)
+    images: bool = True
+    phash_distance: int = Field(default=6, ge=0, le=32)
+    image_verify: float = Field(default=0.9, gt=0, le=1)
+    image_threshold: float = Field(default=0.98, gt=0, le=1)
+    image_propose: float = Field(default=0.95, gt=0, le=1)
+    audio: bool = True
+    audio_threshold: float = Field(default=0.8, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        for low, high in (
+            ("semantic_propose", "semantic_threshold"),
+            ("image_propose", "image_threshold"),
+            ("image_verify", "image_propose"),
+        ):
+            if getattr(self, low) > getattr(self, high):
+                raise ValueError(f"{low} is above {high}; write them in this order, or the same twice")
+        return self
 
 
 PiiKind = Literal["email", "phone", "cn_id", "card", "passport", "ip"]

@@ -78,12 +78,7 @@ class VectorIndex:
         `allowed` are the only ids that may be found. `exact` returns stored vectors by id: hits of an index that
         rounds them are scored again with these.
         """
-        if self._segments and queries.shape[1] != self._manifest.dimension:
-            raise Corrupt(
-                f"index of {self._manifest.table} has dimension {self._manifest.dimension}, the query "
-                f"{queries.shape[1]}: the model changed under the same name; run headrace doctor --repair"
-            )
-        queries = np.ascontiguousarray(queries, np.float32)
+        queries = self._fitting(queries)
         rounded = exact is not None and any(segment.told.kind == "ivf" for segment in self._segments)
         hits: list[dict[str, float]] = [{} for _ in queries]
         for segment in self._segments:
@@ -97,6 +92,32 @@ class VectorIndex:
         if rounded and exact:
             hits = _scored_again(hits, queries, exact)
         return [sorted(found.items(), key=lambda hit: (-hit[1], hit[0]))[:k] for found in hits]
+
+    def pairs(
+        self, queries: Vectors, k: int, at_least: float
+    ) -> tuple[NDArray[np.int64], NDArray[np.object_], Vectors]:
+        """Return which queries [N, dimension] meet which ids of a segment's k best, with scores of `at_least` and more.
+
+        The three arrays run in parallel; inverted lists round scores to float16.
+        """
+        queries = self._fitting(queries)
+        found: list[tuple[NDArray[np.int64], NDArray[np.object_], Vectors]] = []
+        for segment in self._segments:
+            scores, positions = segment.search(queries, k, None)
+            asked, rank = np.nonzero((scores >= at_least) & (positions >= 0))
+            found.append((asked, segment.names[positions[asked, rank]], scores[asked, rank]))
+        nothing = np.empty(0, np.int64), np.empty(0, object), np.empty(0, np.float32)
+        one, other, score = zip(nothing, *found, strict=True)
+        return np.concatenate(one), np.concatenate(other), np.concatenate(score)
+
+    def _fitting(self, queries: Vectors) -> Vectors:
+        """Return queries as FAISS takes them; raise Corrupt if they are of another dimension than what is held."""
+        if self._segments and queries.shape[1] != self._manifest.dimension:
+            raise Corrupt(
+                f"index of {self._manifest.table} has dimension {self._manifest.dimension}, the query "
+                f"{queries.shape[1]}: the model changed under the same name; run headrace doctor --repair"
+            )
+        return np.ascontiguousarray(queries, np.float32)
 
     def stored(self, view: View) -> Exact:
         """Return a function that reads our model's vectors of some ids from the table, as they were published."""

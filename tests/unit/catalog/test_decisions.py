@@ -1,6 +1,5 @@
 """Which document stands for which."""
 
-from collections import defaultdict
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -9,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog import schema
-from catalog.dedup import Alike, Known, Version, decide, discarded, known
+from catalog.decisions import Alike, Known, Match, Version, decide, discarded, known
 
 DAY = datetime(2026, 1, 1, tzinfo=UTC)
 NOTHING = Known()
@@ -30,10 +29,10 @@ def dropped(record: Version, *kept: Version) -> Known:
 
 def likes(*pairs: tuple[str, str, float]) -> Alike:
     """Texts that are alike."""
-    scores: dict[str, dict[str, float]] = defaultdict(dict)
+    alike = Alike()
     for one, other, score in pairs:
-        scores[one][other] = scores[other][one] = score
-    return Alike(scores, 0.5)
+        alike.add(one, other, Match("minhash", "minhash", score, 0.5))
+    return alike
 
 
 def table(decisions: list[dict[str, object]]) -> pa.Table:
@@ -149,8 +148,8 @@ def test_every_current_text_keeps_exactly_one_document(versions: list[Version], 
     for item in sorted(everyone, key=lambda item: item.age):
         current[item.url] = item
     visible = [item for item in everyone if item.record not in skipped]
-    assert {item.text_sha256 for item in visible} == {item.text_sha256 for item in current.values()}
-    assert len(visible) == len({item.text_sha256 for item in visible})
+    assert {item.content for item in visible} == {item.content for item in current.values()}
+    assert len(visible) == len({item.content for item in visible})
     assert all(current[item.url] is item for item in visible)
 
 
@@ -167,7 +166,7 @@ def test_every_decision_names_a_kept_document_that_it_was_compared_with(
     skipped = discarded(table(one + two))
     by_record = {item.record: item for item in [*first, *second]}
     superseded = known(table(one + two)).superseded
-    texts = {item.record: item.text_sha256 for item in by_record.values()}
+    texts = {item.record: item.content for item in by_record.values()}
     for record in skipped - superseded:
         rows = [row for row in one + two if (row["record_id"], row["record_batch"]) == record]
         kept = {(row["kept_id"], row["kept_batch"]) for row in rows} - skipped

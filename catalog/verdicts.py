@@ -1,0 +1,66 @@
+"""What stewards say of duplicate decisions: rows of `reviews`, which no rollback takes back and all readers heed."""
+
+from collections.abc import Collection, Iterable
+
+import pyarrow as pa
+
+from catalog import schema
+from catalog.decisions import Pair, Record, Verdict, Verdicts, discarded
+from catalog.home import Home, View
+from catalog.ids import make_id
+from catalog.ledger import now
+from catalog.review import REVIEW
+
+
+def read(view: View, column: str, ids: Iterable[str]) -> Verdicts:
+    """Return the last verdict on each pair whose record (column subject_id) or kept record (other_id) is among ids."""
+    rows = view.lookup("reviews", column, ids).to_pylist()
+    rows.sort(key=lambda row: (view.state.published[row["batch_id"]].seq, row["review_id"]))
+    return {(row["subject_id"], row["other_id"]): row["verdict"] for row in rows if row["other_id"]}
+
+
+def set_aside(view: View, ids: Iterable[str]) -> frozenset[Record]:
+    """Return, of these documents or media, the (id, batch) pairs that readers skip."""
+    wanted = set(ids)
+    rows = view.lookup("duplicates", "record_id", wanted)
+    return discarded(rows, read(view, "subject_id", rows["record_id"].to_pylist()))
+
+
+def apart(view: View, ids: Collection[str]) -> frozenset[Pair]:
+    """Return the pairs with one of these ids that a steward called distinct, whichever was kept."""
+    found = {**read(view, "subject_id", ids), **read(view, "other_id", ids)}
+    return frozenset(frozenset(pair) for pair, verdict in found.items() if verdict == Verdict.DISTINCT)
+
+
+def since(view: View, seq: int) -> Verdicts:
+    """Return the verdicts of the batches that were published after a seq."""
+    batches = [row.batch_id for row in view.state.live.values() if row.seq > seq and row.outputs.get("reviews")]
+    if not batches:
+        return {}
+    rows = view.read("reviews", ["subject_id", "other_id"], batches).to_pylist()
+    return read(view, "subject_id", [row["subject_id"] for row in rows if row["other_id"]])
+
+
+def say(home: Home, pairs: Collection[tuple[str, str]], verdict: Verdict, who: str, reason: str) -> int:
+    """Record a verdict on (record id, kept id) pairs; return how many it changed."""
+    before = read(home.view(), "subject_id", [record for record, _ in pairs])
+    new = sorted(pair for pair in pairs if before.get(pair, Verdict.WITHDRAWN) != verdict)
+    if not new:
+        return 0
+    moment = now()
+    rows = [
+        {
+            "review_id": make_id("verdict", *pair, verdict, moment.isoformat()),
+            "subject_id": pair[0],
+            "other_id": pair[1],
+            "verdict": verdict.value,
+            "comment": reason,
+            "who": who,
+            "time": moment,
+        }
+        for pair in new
+    ]
+    rows.sort(key=lambda row: str(row["review_id"]))
+    table = pa.Table.from_pylist(rows, schema=schema.body("reviews"))
+    home.publish_origin(REVIEW, make_id("verdicts", *table["review_id"].to_pylist()), len(rows), {"reviews": table}, {})
+    return len(rows)
