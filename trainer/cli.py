@@ -42,6 +42,38 @@ def show_version(
     show(_registry(root).version(version), as_json, _render_version)
 
 
+@app.command("balance", rich_help_panel="Models")
+def show_balance(
+    by: Annotated[str | None, typer.Option(help="source_class, source, language or licence.")] = None,
+    share: Annotated[list[str] | None, typer.Option(help="Such as news=0.5; may be repeated.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="1: as they are; larger: towards equal shares.")] = None,
+    max_repeats: Annotated[int | None, typer.Option(help="How often an epoch may take one row.")] = None,
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """Show which shares the next round's mix would have, by the configured balance or another one; train nothing."""
+    home, config = existing(root)
+    from trainer import shares
+    from trainer.settings import BalanceArgs, TrainerSettings
+
+    given = {"by": by, "shares": _shares(share), "temperature": temperature, "max_repeats": max_repeats}
+    asked = {name: value for name, value in given.items() if value is not None}
+    configured = config.section(TrainerSettings).balance.model_dump()
+    show(shares.preview(home, config, BalanceArgs.parse(configured | asked, "balance")), as_json, shares.render)
+
+
+def _shares(given: list[str] | None) -> dict[str, float] | None:
+    """Read options such as news=0.5."""
+    shares = {}
+    for one in given or ():
+        value, _, share = one.rpartition("=")
+        try:
+            shares[value] = float(share)
+        except ValueError as error:
+            raise typer.BadParameter(f"--share {one}: write it as VALUE=SHARE, such as news=0.5") from error
+    return shares or None
+
+
 def _registry(root: Root) -> "Registry":
     from trainer.job import registry_of
     from trainer.settings import TrainerSettings

@@ -61,7 +61,7 @@ def _round(home: Home, config: Config, batches: list[Batch]) -> StageReport:
     device = "cuda" if config.resources("train", DEFAULT).gpus else "cpu"
     registry = registry_of(home.root, settings)
     outcome = run_round(material, Setting(folder, registry, settings, config.catalog.models.lm, device))
-    notes = _notes(outcome, selection)
+    notes = _notes(outcome, selection, set(material.plan["row_id"].to_pylist()))
     report = _close(home, config, Plan(selection.inputs(outcome.trained), NO_ROWS, "example_id"), notes)
     shutil.rmtree(folder)
     return report
@@ -120,7 +120,7 @@ def _no_tables(part: pa.Table) -> Mapping[str, pa.Table]:
     return {}
 
 
-def _notes(outcome: "Outcome", selection: "Selection") -> list[str]:
+def _notes(outcome: "Outcome", selection: "Selection", planned: set[str]) -> list[str]:
     """Say what became of a round, for people."""
     manifest = outcome.manifest
     verdict = "promoted" if manifest["gate"]["promoted"] else "not promoted"
@@ -132,7 +132,12 @@ def _notes(outcome: "Outcome", selection: "Selection") -> list[str]:
         for part, (first, last) in sorted(shown.items())
         if first is not None and last is not None
     ]
-    unseen = selection.new.keys() - outcome.trained
+    left_out = selection.new.keys() - planned
+    if left_out:
+        notes.append(
+            f"the balance left {len(left_out)} of {len(selection.new)} new examples out; later rounds replay them"
+        )
+    unseen = (selection.new.keys() & planned) - outcome.trained
     if unseen:
         notes.append(
             f"the round ended before {len(unseen)} of {len(selection.new)} new examples; later rounds replay them"
@@ -165,7 +170,7 @@ def only_one(folder: Path) -> Iterator[None]:
 
 def _result_settings(config: Config) -> Mapping[str, object]:
     settings = config.section(TrainerSettings)
-    chosen = settings.model_dump(mode="json", include={"training_args", "replay", "gate"})
+    chosen = settings.model_dump(mode="json", include={"training_args", "replay", "balance", "gate"})
     return {**chosen, "model": config.catalog.models.lm}
 
 

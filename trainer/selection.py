@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from catalog.home import Batch, Input, View
+from catalog.verdicts import set_aside
+from trainer.balance import UNKNOWN, Balance
 from trainer.plan import make_plan, shuffled
 from trainer.round import HeldOut, Material
 from trainer.settings import TrainerSettings
@@ -25,6 +27,7 @@ class Selection:
     older: frozenset[str]
     held_out_new: frozenset[str]
     held_out_old: frozenset[str]
+    values: dict[str, str]  # example id → what it counts as where shares are asked for
 
     def inputs(self, trained: Iterable[str]) -> tuple[Input, ...]:
         """Account for every row of every batch: trained on, or skipped."""
@@ -44,8 +47,10 @@ def select(view: View, batches: Sequence[Batch], consumed: Iterable[str], settin
     Refreshed rows, held-out rows, duplicates and rows seen in an earlier round are not trained on.
     """
     fresh_ids = {batch.batch_id for batch in batches}
-    rows = view.read("examples", COLUMNS, [*fresh_ids, *view.live_ids.intersection(consumed)])
-    duplicates = _duplicates(view, rows)
+    by = settings.balance.by
+    columns = (*COLUMNS, *([by] if by else []))
+    rows = view.read("examples", columns, [*fresh_ids, *view.live_ids.intersection(consumed)])
+    duplicates = set_aside(view, rows["document_id"].to_pylist())
     num_in = dict.fromkeys((batch.batch_id for batch in batches), 0)
     older: set[str] = set()
     candidates: dict[str, str] = {}
@@ -66,6 +71,7 @@ def select(view: View, batches: Sequence[Batch], consumed: Iterable[str], settin
             revised |= {row["example_id"]} if row["change"] == "revised" else set()
     trained = older | candidates.keys()  # what was ever trained on measures nothing
     held_out_old = held_out[False] - trained
+    values = dict(zip(rows["example_id"].to_pylist(), rows[by].to_pylist(), strict=True)) if by else {}
     limit = settings.gate.max_documents
     return Selection(
         batches=tuple(batches),
@@ -74,14 +80,20 @@ def select(view: View, batches: Sequence[Batch], consumed: Iterable[str], settin
         older=frozenset(older),
         held_out_new=frozenset(shuffled(held_out[True] - held_out_old - trained, FROZEN)[:limit]),
         held_out_old=frozenset(shuffled(held_out_old, FROZEN)[:limit]),
+        values={row: value or UNKNOWN for row, value in values.items()},
     )
+
+
+def plan_of(selection: Selection, seed: str, settings: TrainerSettings) -> pa.Table:
+    """Order what a round trains on (`plan.PLAN`)."""
+    balance = Balance(settings.balance, selection.values)
+    epochs = settings.training_args.num_train_epochs
+    return make_plan({"new": selection.new}, selection.older, settings.replay, epochs, seed, balance)
 
 
 def gather(view: View, selection: Selection, round_id: str, settings: TrainerSettings) -> Material:
     """Plan the round and fetch the text of every row that it touches."""
-    args = settings.training_args
-    seed = f"{args.seed}/{round_id}"
-    plan = make_plan({"new": selection.new}, selection.older, settings.replay, args.num_train_epochs, seed)
+    plan = plan_of(selection, f"{settings.training_args.seed}/{round_id}", settings)
     wanted = {*plan["row_id"].to_pylist(), *selection.held_out_new, *selection.held_out_old}
     found = view.lookup("examples", "example_id", wanted, ("batch_id", "example_id", "split", "text"))
     rows = _choose(view, found, selection)
@@ -108,10 +120,3 @@ def _choose(view: View, found: pa.Table, selection: Selection) -> dict[str, dict
 
     ordered = sorted(found.to_pylist(), key=rank)
     return {row["example_id"]: row for row in ordered}
-
-
-def _duplicates(view: View, rows: pa.Table) -> set[tuple[str, str]]:
-    """Return (document, batch) of every document that dedup marked as a duplicate or superseded."""
-    documents = set(rows["document_id"].to_pylist())
-    found = view.lookup("duplicates", "record_id", documents, ("record_id", "record_batch"))
-    return {(row["record_id"], row["record_batch"]) for row in found.to_pylist()}

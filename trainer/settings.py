@@ -3,7 +3,7 @@
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
@@ -72,6 +72,23 @@ class ReplayArgs(Settings):
 
     fraction: float = Field(default=0.25, ge=0)
     minimum: int = Field(default=4, ge=0)
+
+
+class BalanceArgs(Settings):
+    """Which share of a round's rows each class, source, language or licence gets; null: as many as there are."""
+
+    by: Literal["source_class", "source", "language", "licence"] | None = None
+    shares: dict[str, float] = Field(default_factory=dict)  # of these values; the others share what is left
+    temperature: float = Field(default=1.0, ge=1, allow_inf_nan=False)  # 1: as they are; large: equal shares
+    max_repeats: int = Field(default=4, ge=1)  # of one row an epoch, rather than leaving rows of the others out
+
+    @model_validator(mode="after")
+    def _shares_out_one_whole(self) -> Self:
+        if self.by is None and (self.shares or self.temperature != 1):
+            raise ValueError("say by which column: source_class, source, language or licence")
+        if any(share < 0 for share in self.shares.values()) or sum(self.shares.values()) > 1 + 1e-9:
+            raise ValueError("shares must not be negative, and be 1 at most together")
+        return self
 
 
 class GateArgs(Settings):
@@ -152,6 +169,7 @@ class TrainerSettings(Settings):
     training_args: TrainingArgs = TrainingArgs()
     generation_args: GenerationArgs = GenerationArgs()
     replay: ReplayArgs = ReplayArgs()
+    balance: BalanceArgs = BalanceArgs()
     gate: GateArgs = GateArgs()
     self_supervised_learning: SelfSupervisedLearning = SelfSupervisedLearning()
     task_weights: TaskWeights = TaskWeights()

@@ -7,8 +7,9 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trainer.balance import Balance, apportion, planned, targets
 from trainer.plan import PLAN, REPLAY, make_plan, num_replayed, shuffled
-from trainer.settings import ReplayArgs
+from trainer.settings import BalanceArgs, ReplayArgs
 
 IDS = st.lists(st.text("abcdef0123456789", min_size=1, max_size=6), unique=True, max_size=30)
 EPOCHS = st.integers(1, 4)
@@ -102,3 +103,73 @@ def test_every_beginning_of_a_plan_keeps_the_mix(new: list[str], older: list[str
     share = sum(row["kind"] == "new" for row in rows) / len(rows) if rows else 0
     assert abs(fresh - share * len(beginning)) <= 1
     assert not rows or rows[0]["kind"] == "new"
+
+
+SIZES = st.dictionaries(st.sampled_from(["news", "blog", "social", "wiki"]), st.integers(1, 120), min_size=1)
+BALANCES = st.builds(
+    BalanceArgs,
+    by=st.just("source_class"),
+    shares=st.dictionaries(st.sampled_from(["news", "blog", "shop"]), st.floats(0.01, 0.33), max_size=3),
+    temperature=st.floats(1, 50),
+    max_repeats=st.integers(1, 6),
+)
+
+
+def rows_of(sizes: dict[str, int], prefix: str = "") -> Balance:
+    rows = {f"{prefix}{value}-{number}": value for value, count in sizes.items() for number in range(count)}
+    return Balance(BalanceArgs(), rows)
+
+
+@given(SIZES, SIZES, BALANCES, st.integers(1, 3), FRACTIONS)
+def test_a_balanced_plan_keeps_its_shares_within_one_row_and_one_percent(
+    sizes: dict[str, int], old: dict[str, int], args: BalanceArgs, epochs: int, fraction: float
+) -> None:
+    """R11: within 1 % of the target wherever an epoch has a hundred rows; replay keeps its proportion."""
+    new, older = rows_of(sizes).values, rows_of(old, "old-").values
+    balance = Balance(args, {**new, **older})
+    plan = make_plan({"new": new}, older, replay_of(fraction), epochs, "seed", balance).to_pylist()
+    wanted = targets(sizes, args)
+    assert math.isclose(sum(wanted.values()), 1)
+    for value, share in args.shares.items():
+        if value in sizes and (len(sizes.keys() - args.shares.keys()) or sum(args.shares.values()) == 1):
+            assert math.isclose(wanted[value], share)
+    for epoch in range(epochs):
+        fresh = [row["row_id"] for row in plan if row["epoch"] == epoch and row["kind"] == "new"]
+        counts = Counter(new[row] for row in fresh)
+        assert fresh
+        for value, share in wanted.items():
+            assert abs(counts[value] - share * len(fresh)) < 1 + 1e-6
+            assert len(fresh) < 100 or abs(counts[value] / len(fresh) - share) <= 0.01
+        assert max(Counter(fresh).values()) <= args.max_repeats
+        for group in balance.groups(fresh).values():  # a row comes again only when the others have come
+            times = Counter(group)
+            assert max(times.values()) - min(times.values()) <= 1
+        replayed = [row["row_id"] for row in plan if row["epoch"] == epoch and row["kind"] == REPLAY]
+        assert len(replayed) == num_replayed(len(fresh), len(older), replay_of(fraction))
+        assert max(Counter(replayed).values(), default=1) == 1
+
+
+@given(SIZES, BALANCES)
+def test_no_row_is_left_out_unless_another_would_repeat_too_often(sizes: dict[str, int], args: BalanceArgs) -> None:
+    new = rows_of(sizes).values
+    drawn = Counter(Balance(args, new).draw(list(new), 0))
+    if len(drawn) < len(new):
+        counts = planned(sizes, args)
+        assert any(counts[value] + 1 > args.max_repeats * (sizes[value] - 1) for value in sizes)
+
+
+@given(st.integers(0, 200), SIZES, st.data())
+def test_apportioning_gives_out_what_there_is_and_nobody_beyond_their_limit(
+    number: int, limits: dict[str, int], data: st.DataObject
+) -> None:
+    shares = {value: data.draw(st.floats(0.01, 1)) for value in limits}
+    counts = apportion(number, shares, limits)
+    assert sum(counts.values()) == min(number, sum(limits.values()))
+    assert all(counts[value] <= limits[value] for value in limits)
+
+
+def test_rows_that_a_balance_leaves_out_come_in_the_next_epoch() -> None:
+    new = {f"a-{k}": "a" for k in range(4)} | {"b-0": "b"}
+    balance = Balance(BalanceArgs(by="source", shares={"a": 0.5, "b": 0.5}, max_repeats=1), new)
+    plan = make_plan({"new": new}, [], ReplayArgs(), 4, "seed", balance).to_pylist()
+    assert Counter(row["row_id"] for row in plan) == {"b-0": 4, "a-0": 1, "a-1": 1, "a-2": 1, "a-3": 1}
