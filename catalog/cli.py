@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
+import typer.core
 
 from catalog.errors import HeadraceError
 from catalog.settings import Config, StageName
@@ -122,15 +123,26 @@ def run_command(
     show(running.run(_load(config, root, engine), again=again), as_json, _render_run)
 
 
-def _add_stage_command(name: str) -> None:
-    def command(config: ConfigPath, root: Root = None, engine: Engine = None, as_json: Json = False) -> None:
-        _run(config, root, engine, as_json, name)
+class StageGroup(typer.core.TyperGroup):
+    """A stage's word with commands of its own: `headrace annotate CONFIG` runs it, `headrace annotate train` trains."""
 
-    app.command(name, help=f"Run the {name} stage alone.", rich_help_panel="One stage")(command)
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take what names none of the commands for the stage's own arguments."""
+        own = not args or (args[0] not in self.commands and args[0] != "--help")
+        return super().parse_args(ctx, ["stage", *args] if own else args)
+
+
+def add_stage_command(group: typer.Typer, stage: str, name: str, **options: Any) -> None:
+    """Add the command that runs one stage alone."""
+
+    def command(config: ConfigPath, root: Root = None, engine: Engine = None, as_json: Json = False) -> None:
+        _run(config, root, engine, as_json, stage)
+
+    group.command(name, help=f"Run the {stage} stage alone.", **options)(command)
 
 
 for _stage in get_args(StageName):
-    _add_stage_command(_stage)
+    add_stage_command(app, _stage, _stage, rich_help_panel="One stage")
 
 
 @app.command(rich_help_panel="Jobs")
@@ -276,9 +288,11 @@ def _set_up_logging(verbose: bool) -> None:
 
 def _add_spokes() -> None:
     from catalog.care_cli import app as care
+    from catalog.duplicates_cli import app as duplicates
     from catalog.review_cli import app as review
 
     app.add_typer(care)
+    app.add_typer(duplicates)
     app.add_typer(review)
     for point in sorted(entry_points(group="headrace.commands"), key=lambda point: point.name):
         app.add_typer(point.load())

@@ -21,7 +21,6 @@ from catalog.decisions import (
     Verdict,
     Version,
     decide,
-    discarded,
     judge,
     superseded,
 )
@@ -32,8 +31,6 @@ from catalog.neighbours import Neighbours
 from catalog.publish import Batch
 from catalog.settings import Config, DedupSettings, Resources
 from catalog.stage import Stage, StageReport
-
-__all__ = ["DEDUP", "REFUSAL", "Planner", "discarded", "opt_outs", "run"]
 
 REFUSAL = ["record_id", "url", "reason", "batch_id"]
 ATTEMPTS = 20

@@ -63,6 +63,8 @@ def gather(view: View, subjects: Sequence[str]) -> Evidence:
     look("annotations", "subject_id", documents | media)
     look("duplicates", "record_id", documents | media)
     look("duplicates", "kept_id", documents | media)
+    look("reviews", "subject_id", documents | media)
+    look("reviews", "other_id", documents | media)
     look("examples", "document_id", documents)
     _examples_of_media(found, media)
     look("rejects", "url", subjects)

@@ -205,7 +205,7 @@ def _forget_in_indexes(home: Home, config: Config, found: Victims) -> dict[str, 
         index_of_words = fulltext.FullText(folder)
         words = index_of_words.forget([*found.documents, *found.media])
         index_of_words.close()
-    near.forget(home.root, config.catalog.dedup, found.documents)
+    near.forget(home.root, config.catalog.dedup, [*found.documents, *found.media])
     view = home.view()
     for table in schema.KEYS:
         home.index.refresh(table, view.urls(table))

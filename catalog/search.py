@@ -14,7 +14,6 @@ import pyarrow as pa
 from rich.console import Console
 
 from catalog import sql
-from catalog.dedup import discarded
 from catalog.encoders import PictureEncoder
 from catalog.errors import InputError
 from catalog.fulltext import FullText, tokens
@@ -22,6 +21,7 @@ from catalog.home import Home, View
 from catalog.settings import Config
 from catalog.vector_segments import Vectors
 from catalog.vectors import VectorIndex
+from catalog.verdicts import set_aside
 
 Kind: TypeAlias = Literal["text", "image", "audio"]
 Mode: TypeAlias = Literal["hybrid", "vectors", "words"]
@@ -193,7 +193,7 @@ def _answer(
     ids = [hit.id for hit in hits]
     columns = [row_id, "url", "batch_id", *(("title", "text") if query.kind == "text" else ())]
     decided = view.lookup("duplicates", "record_id", ids)
-    away = discarded(decided)
+    away = set_aside(view, ids)
     kept = dict(zip(decided["record_id"].to_pylist(), decided["kept_id"].to_pylist(), strict=True))
     records: dict[str, dict[str, Any]] = {}
     standing: set[str] = set()

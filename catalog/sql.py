@@ -26,14 +26,28 @@ from catalog.schema import TABLES
 if TYPE_CHECKING:
     from rich.console import Console
 
-# A record that was set aside is superseded, or a duplicate that no `kept` row takes back (see catalog/dedup.py).
+# A record that was set aside: as `catalog.decisions.known` says it of decisions and of what stewards said of them.
 DERIVED: dict[str, str] = {
     "discarded": """
-        SELECT record_id, record_batch FROM duplicates GROUP BY ALL
-        HAVING bool_or(kind = 'superseded') OR NOT bool_or(kind = 'kept')""",
+        WITH said AS (
+            SELECT subject_id, other_id, arg_max(verdict, (seq, review_id)) AS verdict
+            FROM reviews JOIN live USING (batch_id) WHERE other_id IS NOT NULL GROUP BY ALL
+        ), told AS (
+            SELECT record_id, record_batch, kind, kind <> 'kept' AS decision, coalesce(verdict, '') AS verdict,
+                   coalesce(state, '') = 'proposed' AS proposed, coalesce(method, '') = 'review' AS by_review
+            FROM duplicates LEFT JOIN said ON subject_id = record_id AND other_id = kept_id
+        )
+        SELECT record_id, record_batch FROM told GROUP BY ALL
+        HAVING bool_or(kind = 'superseded') OR bool_or(decision AND verdict = 'duplicate')
+            OR bool_or(decision AND NOT proposed AND verdict <> 'distinct')
+            AND NOT bool_or(kind = 'kept' AND NOT by_review)
+            AND NOT (bool_or(kind = 'kept' AND by_review) AND bool_or(decision AND verdict = 'distinct'))""",
     "current_documents": """
         SELECT * FROM documents ANTI JOIN discarded
         ON discarded.record_id = documents.document_id AND discarded.record_batch = documents.batch_id""",
+    "current_media": """
+        SELECT * FROM media ANTI JOIN discarded
+        ON discarded.record_id = media.media_id AND discarded.record_batch = media.batch_id""",
     "current_examples": """
         SELECT * FROM examples SEMI JOIN (
             SELECT example_id, batch_id FROM examples JOIN live USING (batch_id) ANTI JOIN discarded
@@ -42,9 +56,10 @@ DERIVED: dict[str, str] = {
         ) newest USING (example_id, batch_id)""",
 }
 READS: dict[str, tuple[str, ...]] = {
-    "discarded": ("duplicates",),
-    "current_documents": ("documents", "duplicates"),
-    "current_examples": ("examples", "duplicates"),
+    "discarded": ("duplicates", "reviews"),
+    "current_documents": ("documents", "duplicates", "reviews"),
+    "current_media": ("media", "duplicates", "reviews"),
+    "current_examples": ("examples", "duplicates", "reviews"),
 }
 LIVE = pa.schema([("batch_id", pa.string()), ("seq", pa.int64())])
 VIEWS = ("batches", *TABLES, *DERIVED)

@@ -2,14 +2,8 @@
 
 from collections.abc import Collection, Iterable
 
-import pyarrow as pa
-
-from catalog import schema
 from catalog.decisions import Pair, Record, Verdict, Verdicts, discarded
-from catalog.home import Home, View
-from catalog.ids import make_id
-from catalog.ledger import now
-from catalog.review import REVIEW
+from catalog.home import View
 
 
 def read(view: View, column: str, ids: Iterable[str]) -> Verdicts:
@@ -39,28 +33,3 @@ def since(view: View, seq: int) -> Verdicts:
         return {}
     rows = view.read("reviews", ["subject_id", "other_id"], batches).to_pylist()
     return read(view, "subject_id", [row["subject_id"] for row in rows if row["other_id"]])
-
-
-def say(home: Home, pairs: Collection[tuple[str, str]], verdict: Verdict, who: str, reason: str) -> int:
-    """Record a verdict on (record id, kept id) pairs; return how many it changed."""
-    before = read(home.view(), "subject_id", [record for record, _ in pairs])
-    new = sorted(pair for pair in pairs if before.get(pair, Verdict.WITHDRAWN) != verdict)
-    if not new:
-        return 0
-    moment = now()
-    rows = [
-        {
-            "review_id": make_id("verdict", *pair, verdict, moment.isoformat()),
-            "subject_id": pair[0],
-            "other_id": pair[1],
-            "verdict": verdict.value,
-            "comment": reason,
-            "who": who,
-            "time": moment,
-        }
-        for pair in new
-    ]
-    rows.sort(key=lambda row: str(row["review_id"]))
-    table = pa.Table.from_pylist(rows, schema=schema.body("reviews"))
-    home.publish_origin(REVIEW, make_id("verdicts", *table["review_id"].to_pylist()), len(rows), {"reviews": table}, {})
-    return len(rows)

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from catalog.decisions import NO_DECISION, PROPOSED, Verdict
 from catalog.errors import InputError
 from catalog.home import Home
 from catalog.schema import ROW_ID, TABLES
@@ -50,7 +51,10 @@ class Victims:
             "duplicates": [(name, [*self.documents, *self.media]) for name in ("record_id", "kept_id")],
             "examples": [("example_id", self.examples)],
             "rejects": [("record_id", [*self.pages, *self.documents, *self.media]), ("url", self.urls)],
-            "reviews": [("subject_id", [*self.pages, *self.documents, *self.media, *self.examples])],
+            "reviews": [
+                ("subject_id", [*self.pages, *self.documents, *self.media, *self.examples]),
+                ("other_id", [*self.documents, *self.media]),
+            ],
             **{name: [("media_id", self.media)] for name in OF_MEDIA},
             **{name: [("document_id", self.documents)] for name in OF_DOCUMENTS},
         }.get(table, [])
@@ -69,7 +73,8 @@ class Victims:
 
 def columns_of(table: str) -> list[str]:
     """Return the columns by which `Victims.mask` judges rows of a table, and their batch."""
-    extra = {"rejects": ["url", "reason"], "media": ["url"], "duplicates": ["kept_id"], "reviews": ["subject_id"]}
+    extra = {"rejects": ["url", "reason"], "media": ["url"], "duplicates": ["kept_id"]}
+    extra["reviews"] = ["subject_id", "other_id"]
     return list(dict.fromkeys([ROW_ID[table], *extra.get(table, []), "batch_id"]))
 
 
@@ -188,8 +193,14 @@ class _Tables:
     def cluster(self, record: str) -> set[str]:
         """Return the records that decisions link with one, however far."""
         linked: dict[str, set[str]] = {}
-        for row in self.rows("duplicates", ["record_id", "kept_id", "kind"]):
-            if row["kept_id"] and row["kind"] != "superseded":
+        reviews = sorted(
+            self.rows("reviews", ["subject_id", "other_id", "verdict", "time"]), key=lambda row: row["time"]
+        )
+        said = {(row["subject_id"], row["other_id"]): row["verdict"] for row in reviews}
+        for row in self.rows("duplicates", ["record_id", "kept_id", "kind", "state"]):
+            verdict = said.get((row["record_id"], row["kept_id"]))
+            counts = (row["state"] != PROPOSED and verdict != Verdict.DISTINCT) or verdict == Verdict.DUPLICATE
+            if row["kept_id"] and row["kind"] not in NO_DECISION and counts:
                 linked.setdefault(row["record_id"], set()).add(row["kept_id"])
                 linked.setdefault(row["kept_id"], set()).add(row["record_id"])
         found, open_ = {record}, [record]

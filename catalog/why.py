@@ -6,13 +6,14 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from catalog.dedup import discarded
+from catalog.decisions import NO_DECISION, PROPOSED
 from catalog.evidence import Evidence, Row, Visit, gather, versions, visits
 from catalog.home import Home, View
 from catalog.ledger import Row as LedgerRow
 from catalog.ledger import State
 from catalog.tombstones import domains_of, keyed_hash, read_key
 from catalog.urls import canonical
+from catalog.verdicts import set_aside
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,7 +47,7 @@ def why(home: Home, subject: str) -> dict[str, Any]:
     known = visits(home.root, url)
     buried = _tombstones(home, view, url)
     found = gather(view, [url, *(visit.url for visit in known[1:])])
-    away = discarded(view.lookup("duplicates", "record_id", _records(found)))
+    away = set_aside(view, _records(found))
     examples = [_example(row, (row["document_id"], row["document_batch"]) in away) for row in found.rows["examples"]]
     rounds = _rounds(view.state, {row["batch_id"] for row in found.rows["examples"]})
     models = versions(home.root, (row["example_id"] for row in examples), rounds)
@@ -193,15 +194,32 @@ def _annotated(row: Row, found: Evidence) -> tuple[str, None, str]:
 
 def _decided(row: Row, found: Evidence) -> tuple[str, str, str]:
     """Tell a decision from the side of the subject: what it duplicates, or what it stands for."""
-    how = f"by {row['method']}" + (f", score {row['score']:.3f}" if row["score"] is not None else "")
+    how = _how(row)
     ours = {(item["document_id"], item["batch_id"]) for item in found.rows.get("documents", ())}
     ours |= {(item["media_id"], item["batch_id"]) for item in found.rows.get("media", ())}
     if row["kind"] == "kept":
         return "kept", row["kind"], f"{row['record_id']} counts again, {how}"
+    proposed = row["state"] == PROPOSED
     if (row["record_id"], row["record_batch"]) in ours:
-        outcome = "superseded" if row["kind"] == "superseded" else "duplicate"
+        outcome = "proposed" if proposed else "superseded" if row["kind"] == "superseded" else "duplicate"
         return outcome, row["kind"], _joined([f"of {row['kept_id']}{_where(found, row['kept_id'])}", how])
-    return "kept", row["kind"], _joined([f"stands for {row['record_id']}{_where(found, row['record_id'])}", how])
+    stands = "may stand for" if proposed else "stands for"
+    return "kept", row["kind"], _joined([f"{stands} {row['record_id']}{_where(found, row['record_id'])}", how])
+
+
+def _how(row: Row) -> str:
+    """Say by which method, threshold and model a decision came about."""
+    score = f"score {row['score']:.3f}" if row["score"] is not None else None
+    if score and row["threshold"] is not None and row["kind"] not in NO_DECISION:
+        score += f" (at least {row['threshold']:.3f})"
+    return _joined([f"by {row['method']}", score, f"model {_model(row)}" if row["model"] else None])
+
+
+def _judged(row: Row, found: Evidence) -> tuple[str, str, str]:
+    """Tell what a person said of a record, alone or beside another."""
+    beside = f"{row['subject_id']} and {row['other_id']}" if row["other_id"] else row["subject_id"]
+    who = f"by {row['who']}" if row["who"] else None
+    return "judged", row["verdict"], _joined([beside, who, row["comment"] or None])
 
 
 def _where(found: Evidence, record: str) -> str:
@@ -234,6 +252,7 @@ TELLERS: dict[str, Callable[[Row, Evidence], tuple[str, str | None, str | None]]
     "transcripts": _transcribed,
     "annotations": _annotated,
     "duplicates": _decided,
+    "reviews": _judged,
     "examples": _fused,
     "rejects": _rejected,
 }

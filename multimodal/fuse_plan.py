@@ -5,9 +5,10 @@ from typing import Any, TypeAlias
 
 import pyarrow as pa
 
-from catalog.dedup import REFUSAL, discarded, opt_outs
+from catalog.dedup import REFUSAL, opt_outs
 from catalog.home import View
 from catalog.publish import Batch, Input, Plan
+from catalog.verdicts import set_aside
 from multimodal.fuse import INPUTS, fused_id, resolve_media
 from multimodal.newest import pictures_of, speech_of
 from multimodal.settings import FuseSettings
@@ -54,8 +55,7 @@ class Planner:
 
 def _current(view: View, documents: list[Row]) -> list[Row]:
     """Leave out documents that another one stands for."""
-    found = view.lookup("duplicates", "record_id", {row["document_id"] for row in documents})
-    gone = discarded(found)
+    gone = set_aside(view, {row["document_id"] for row in documents})
     return [row for row in documents if (row["document_id"], row["batch_id"]) not in gone]
 
 

@@ -13,7 +13,7 @@ import pytest
 from website import Answer, Crawler, Site, serve
 
 from catalog import run as running
-from catalog.dedup import discarded
+from catalog.decisions import discarded
 from catalog.home import Home
 from catalog.settings import Config
 

@@ -3,12 +3,13 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import duckdb
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalog import schema
-from catalog.decisions import Alike, Known, Match, Version, decide, discarded, known
+from catalog import schema, sql
+from catalog.decisions import Alike, Known, Match, Verdict, Version, decide, discarded, known
 
 DAY = datetime(2026, 1, 1, tzinfo=UTC)
 NOTHING = Known()
@@ -174,3 +175,39 @@ def test_every_decision_names_a_kept_document_that_it_was_compared_with(
         assert all({texts[record], texts[item]} in [{texts[record]}, *map(set, close)] for item in kept)
     visible = [texts[record] for record in by_record.keys() - skipped]
     assert len(visible) == len(set(visible))
+
+
+DUPLICATES = st.lists(
+    st.builds(
+        dict,
+        record_id=st.sampled_from("ab"),
+        record_batch=st.sampled_from(["b1", "b2"]),
+        kept_id=st.sampled_from("xy"),
+        kind=st.sampled_from(["superseded", "exact", "semantic", "kept"]),
+        method=st.sampled_from(["sha256", "review", None]),
+        state=st.sampled_from(["decided", "proposed", None]),
+    ),
+    max_size=6,
+)
+SAID = st.dictionaries(st.tuples(st.sampled_from("ab"), st.sampled_from("xy")), st.sampled_from(list(Verdict)))
+
+
+@given(DUPLICATES, SAID)
+def test_sql_sets_aside_what_the_code_does(rows: list[dict[str, str | None]], said: dict[tuple[str, str], str]) -> None:
+    """The view `discarded` of `headrace sql` and of exports says the same as every other reader."""
+    duplicates = pa.Table.from_pylist([{"batch_id": "d", **row} for row in rows], schema.TABLES["duplicates"])
+    reviews = [
+        {"batch_id": "r", "review_id": f"{one}{other}", "subject_id": one, "other_id": other, "verdict": verdict}
+        for (one, other), verdict in said.items()
+    ]
+    tables = {
+        "duplicates": duplicates,
+        "reviews": pa.Table.from_pylist(reviews, schema.TABLES["reviews"]),
+        "live": pa.table({"batch_id": ["d", "r"], "seq": [1, 2]}),
+    }
+    with duckdb.connect() as db:
+        for name, table in tables.items():
+            db.register(name, table)
+        found = db.execute(sql.DERIVED["discarded"]).fetchall()
+    assert frozenset(found) == discarded(duplicates, said)
+    assert len(found) == len(set(found))

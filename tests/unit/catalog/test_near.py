@@ -10,7 +10,8 @@ import texts
 from texts import config_of, decisions, edited, put, words
 
 from catalog import bands, files, near
-from catalog.dedup import DEDUP, discarded
+from catalog.decisions import discarded
+from catalog.dedup import DEDUP
 from catalog.errors import Corrupt
 from catalog.home import Home
 from catalog.ledger import Row, now
