@@ -288,10 +288,12 @@ def _set_up_logging(verbose: bool) -> None:
 
 def _add_spokes() -> None:
     from catalog.care_cli import app as care
+    from catalog.examples_cli import app as examples
     from catalog.duplicates_cli import app as duplicates
     from catalog.review_cli import app as review
 
     app.add_typer(care)
+    app.add_typer(examples)
     app.add_typer(duplicates)
     app.add_typer(review)
     for point in sorted(entry_points(group="headrace.commands"), key=lambda point: point.name):
