@@ -1,5 +1,6 @@
 """`headrace models`: what was trained, from what, how good it is, and which version is promoted."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -40,6 +41,20 @@ def show_version(
 ) -> None:
     """Show one version: inputs, settings, metrics before and after, the gate's reasons, a sample."""
     show(_registry(root).version(version), as_json, _render_version)
+
+
+@models_app.command("ablate")
+def ablate_features(
+    model: Annotated[Path, typer.Argument(help="The folder of a model of LLaVA's kind.", metavar="FOLDER")],
+    limit: Annotated[int, typer.Option(min=1, help="How many examples.")] = 50,
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """Measure what pictures are worth to a soft-token model: its loss with, without and with others' features."""
+    home, config = existing(root)
+    from trainer import ablation
+
+    show(ablation.ablate(home, config, model, limit), as_json, ablation.render)
 
 
 @app.command("balance", rich_help_panel="Models")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catalog import models
-from catalog.errors import ModelUnavailable
+from catalog.errors import InputError, ModelUnavailable
 from catalog.models import Weights
 from trainer.settings import GenerationArgs, TrainingArgs
 from trainer.store import publish_folder
@@ -128,6 +128,24 @@ def load_model(weights: Weights, device: str = "cpu") -> LanguageModel:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return LanguageModel(weights.name, model.to(device), tokenizer)
+
+
+def load_soft_model(folder: Path, device: str = "cpu") -> tuple[Any, Any]:
+    """Load a model of LLaVA's kind and its tokenizer from a folder; raise InputError if there is none."""
+    import torch
+    from transformers import AutoModelForImageTextToText, AutoTokenizer
+
+    quiet()
+    try:
+        model: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{folder}: no multimodal model can be read here ({' '.join(str(error).split())[:200]})"
+        ) from error
+    if not hasattr(model.model, "multi_modal_projector") or model.config.image_token_id is None:
+        raise InputError(f"{folder}: {type(model).__name__} has no multi_modal_projector; give a model of LLaVA's kind")
+    return model.to(device).eval(), tokenizer
 
 
 def quiet() -> None:
