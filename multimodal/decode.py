@@ -11,6 +11,7 @@ from typing import TypeAlias
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from catalog.schema import Reason
+from multimodal.frames import has_more_frames
 
 Picture: TypeAlias = Image.Image
 
@@ -36,13 +37,15 @@ class Reject:
     detail: str
 
 
-def decode_image(payload: bytes, max_pixels: int = 40_000_000) -> Picture | Reject:
+def decode_image(payload: bytes, max_pixels: int = 40_000_000, max_frames: int = 1_000) -> Picture | Reject:
     """Return the first frame as an upright RGB image on white, or a Reject; allocate nothing above `max_pixels`."""
     try:
         with Image.open(io.BytesIO(payload), formats=FORMATS) as image:
             width, height = image.size
             if width * height > max_pixels:
                 return _too_many(f"{width} × {height} is above the limit of {max_pixels} pixels")
+            if has_more_frames(image, payload, max_frames):
+                return Reject(Reason.TOO_MANY_FRAMES, f"it holds more than {max_frames} frames or pages")
             image.load()
             return on_white(_upright(image))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

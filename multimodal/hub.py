@@ -34,7 +34,12 @@ def fetch(weights: Weights, kind: str = "") -> Weights:
     found = locate(weights, kind)
     if found is not None:
         return found
-    download = {"clip": _clip, "text": _text, "whisper": _faster_whisper if kind == "faster-whisper" else _whisper}
+    download = {
+        "clip": _clip,
+        "text": _text,
+        "whisper": _faster_whisper if kind == "faster-whisper" else _whisper,
+        "captioner": _captioner,
+    }
     target = _folder(weights, kind)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as aside:
@@ -54,9 +59,9 @@ def _clip(weights: Weights, folder: Path) -> str:
     """Lay out `ARCHITECTURE/TAG` of open_clip, or a repository of the hub, as an open_clip folder."""
     import open_clip
 
-    name, _, tag = weights.name.partition("/")
+    name, _, tag = _unpinned(weights.name)[0].partition("/")
     if name not in open_clip.list_models():
-        repository = weights.name.removeprefix("hf-hub:")
+        repository = _unpinned(weights.name)[0].removeprefix("hf-hub:")
         return _snapshot(weights, repository, folder, ["open_clip_model.safetensors"])
     cfg: dict[str, Any] = open_clip.get_pretrained_cfg(name, tag)
     if not cfg:
@@ -77,8 +82,13 @@ def _clip(weights: Weights, folder: Path) -> str:
 
 
 def _text(weights: Weights, folder: Path) -> str:
-    repository = weights.name if "/" in weights.name else f"sentence-transformers/{weights.name}"
+    name = _unpinned(weights.name)[0]
+    repository = name if "/" in name else f"sentence-transformers/{name}"
     return _snapshot(weights, repository, folder, ["model.safetensors"])
+
+
+def _captioner(weights: Weights, folder: Path) -> str:
+    return _snapshot(weights, _unpinned(weights.name)[0], folder, ["model.safetensors"])
 
 
 def _faster_whisper(weights: Weights, folder: Path) -> str:
@@ -110,7 +120,10 @@ def _snapshot(weights: Weights, repository: str, folder: Path, files: list[str])
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     def snapshot(*, offline: bool) -> Path:
-        path = huggingface_hub.snapshot_download(repository, allow_patterns=[*SMALL, *files], local_files_only=offline)
+        patterns = [*SMALL, *files]
+        path = huggingface_hub.snapshot_download(
+            repository, revision=_unpinned(weights.name)[1], allow_patterns=patterns, local_files_only=offline
+        )
         return Path(str(path))
 
     try:  # the hub's own cache first: a snapshot there may be partial
@@ -131,6 +144,12 @@ def _snapshot(weights: Weights, repository: str, folder: Path, files: list[str])
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).symlink_to((source / path).resolve())
     return source.name[:16]
+
+
+def _unpinned(name: str) -> tuple[str, str | None]:
+    """Split NAME@REVISION, a commit, branch or tag of the hub; without one it is the newest."""
+    name, _, revision = name.partition("@")
+    return name, revision or None
 
 
 def _reach(address: str, weights: Weights) -> None:

@@ -3,10 +3,11 @@
 import logging
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from catalog.errors import ModelUnavailable
-from catalog.models import Task, Weights, resolve
+from catalog.errors import InputError, ModelUnavailable
+from catalog.models import Task, Weights, fingerprint, resolve
 from catalog.settings import Config, Resources
 from catalog.stage import Stage, StageReport
 from multimodal import hub
@@ -24,19 +25,19 @@ log = logging.getLogger("headrace")
 def run_embed(home: "Home", config: Config) -> StageReport:
     """Give every picture and document that has none its features: one extract batch in, one batch out."""
     # fetched first: the recipe, and so the to-do list, asks whether they are here
-    clip, text = _fetched(_weights(config, "clip")), _fetched(_weights(config, "text"))
+    clip, text, captioner = _fetched(_weights(config, "clip")), _fetched(_weights(config, "text")), _captioner(config)
+    captioner = captioner and _fetched(captioner)
     batches = home.todo(EMBED, config)
     if not batches:
         return StageReport("embed")  # before torch is loaded, which takes seconds
     from multimodal.plans import Planner
-    from multimodal.workers import Embedder
+    from multimodal.workers import Embedder, EmbedModels
 
     plans = map(Planner(home.view(), EMBED, config).embed, batches)
     resources = config.resources("embed", EMBED_DEFAULT)
     settings = config.section(MultimodalSettings).embed
-    return home.publish(
-        EMBED, config, plans, partial(Embedder, settings, (clip, text), home.warehouse, resources), resources
-    )
+    models = EmbedModels(clip, text, captioner)
+    return home.publish(EMBED, config, plans, partial(Embedder, settings, models, home.warehouse, resources), resources)
 
 
 def run_transcribe(home: "Home", config: Config) -> StageReport:
@@ -56,9 +57,14 @@ def run_transcribe(home: "Home", config: Config) -> StageReport:
 
 
 def embed_settings(config: Config) -> Mapping[str, object]:
-    """Return what changes the rows of embed: its section, and which models are here."""
-    settings = config.section(MultimodalSettings).embed.model_dump(mode="json")
-    return settings | {"clip": _model(_weights(config, "clip")), "text": _model(_weights(config, "text"))}
+    """Return what changes the rows of embed: its section, what the file in it holds, and which models are here."""
+    embed, captioner = config.section(MultimodalSettings).embed, _captioner(config)
+    return embed.model_dump(mode="json") | {
+        "aesthetic": _head(embed.aesthetic),
+        "clip": _model(_weights(config, "clip")),
+        "text": _model(_weights(config, "text")),
+        "captioner": captioner and _model(captioner),
+    }
 
 
 def transcribe_settings(config: Config) -> Mapping[str, object]:
@@ -71,6 +77,19 @@ def transcribe_settings(config: Config) -> Mapping[str, object]:
 
 def _weights(config: Config, task: Task) -> Weights:
     return resolve(task, getattr(config.catalog.models, task))
+
+
+def _captioner(config: Config) -> Weights | None:
+    return _weights(config, "captioner") if config.catalog.models.captioner else None
+
+
+def _head(path: Path | None) -> str | None:
+    """Identify the file of the aesthetic head; raise InputError if there is none."""
+    if path is None:
+        return None
+    if not path.expanduser().is_file():
+        raise InputError(f"embed.aesthetic: {path}: no such file")
+    return fingerprint(path.expanduser())
 
 
 def _backend(config: Config) -> Backend:
@@ -95,8 +114,8 @@ def _fetched(weights: Weights, kind: str = "") -> Weights:
 EMBED = Stage(
     name="embed",
     reads=("extract",),
-    tables=("image_features", "thumbnails", "text_features"),
-    result_version=1,
+    tables=("image_features", "image_patches", "thumbnails", "text_features"),
+    result_version=2,
     settings=embed_settings,
     run=run_embed,
     traces={"image_features": "media_id", "text_features": "document_id"},

@@ -20,7 +20,7 @@ ROWS = pa.schema(
     [
         ("record_id", pa.string()),
         ("url", pa.string()),
-        ("kind", pa.string()),  # image | audio | document
+        ("kind", pa.string()),  # image | audio | video | document
         ("text", pa.string()),
         ("warc_path", pa.string()),
         ("warc_offset", pa.int64()),
@@ -48,8 +48,8 @@ class Planner:
         self._planned: dict[str, str] = {}  # medium → the batch that holds its features, or will
 
     def embed(self, batch: Batch) -> Plan:
-        """Plan one batch's pictures and documents."""
-        media, num_media, relies_on = self._fresh(batch, "image", "image_features")
+        """Plan one batch's pictures, films and documents."""
+        media, num_media, relies_on = self._fresh(batch, ("image", "video"), "image_features")
         documents = self._view.read("documents", ["document_id", "url", "text"], [batch.batch_id])
         kind = pa.array(["document"] * documents.num_rows, pa.string())
         texts = documents.rename_columns(["record_id", "url", "text"]).append_column("kind", kind)
@@ -58,16 +58,16 @@ class Planner:
         return Plan((counts,), rows, "record_id", EMBED_PART_ROWS, relies_on=relies_on)
 
     def transcribe(self, batch: Batch) -> Plan:
-        """Plan one batch's recordings."""
-        media, num_media, relies_on = self._fresh(batch, "audio", "transcripts")
+        """Plan one batch's recordings, those of films among them."""
+        media, num_media, relies_on = self._fresh(batch, ("audio", "video"), "transcripts")
         counts = Input(batch, num_in=num_media, num_reused=num_media - media.num_rows)
         return Plan((counts,), _as_rows(media), "record_id", TRANSCRIBE_PART_ROWS, relies_on=relies_on)
 
-    def _fresh(self, batch: Batch, kind: str, table: str) -> tuple[pa.Table, int, frozenset[str]]:
-        """Return the media of a kind that are new to the recipe and to this run, how many of the kind there are, and
-        which batches hold the others."""
+    def _fresh(self, batch: Batch, kinds: tuple[str, ...], table: str) -> tuple[pa.Table, int, frozenset[str]]:
+        """Return the media of some kinds that are new to the recipe and to this run, how many of these kinds there are,
+        and which batches hold the others."""
         media = self._view.read("media", MEDIA, [batch.batch_id])
-        media = media.filter(pc.equal(media["kind"], kind)).rename_columns(["record_id", *MEDIA[1:]])
+        media = media.filter(pc.is_in(media["kind"], pa.array(kinds))).rename_columns(["record_id", *MEDIA[1:]])
         ids = media["record_id"].to_pylist()
         found = self._view.lookup(table, "media_id", ids, ["media_id", "batch_id"])
         live = found.filter(pc.is_in(found["batch_id"], pa.array(self._same_recipe, pa.string())))

@@ -1,5 +1,6 @@
 """What this package lets a configuration say: sections `embed`, `transcribe` and `fuse`."""
 
+from pathlib import Path
 from string import Formatter
 from typing import Literal, Self
 
@@ -25,7 +26,31 @@ class EmbedSettings(Settings):
     num_tags: int = Field(default=5, ge=0)
     max_pixels: int = Field(default=40_000_000, ge=1)
     max_bytes: ByteSize = Field(default=ByteSize(50_000_000), ge=1)
+    max_frames: int = Field(default=1_000, ge=1)  # of an animation, or pages of a TIFF; the first is looked at
+    max_seconds: float = Field(default=30.0, gt=0)  # for decoding one file, before its process is killed
+    film_frames: int = Field(default=8, ge=1)  # key frames looked at of a film
     thumbnail_side: int = Field(default=256, ge=16, le=512)
+    min_side: int = Field(default=1, ge=1)  # pixels; pictures below are turned away
+    max_aspect: float | None = Field(default=None, ge=1)  # longer side over shorter; pictures above are turned away
+    aesthetic: Path | None = None  # a linear head over the CLIP vectors: .safetensors, .npz or .pth
+    min_aesthetic: float | None = None  # pictures with a lower score are turned away
+    tag_temperature: float | None = Field(default=None, gt=0)  # above 1: less sure tags; default: the model's own
+    tag_none: float | None = Field(default=None, ge=-1, le=1)  # the cosine of "none of these"; default: the model's own
+    patches: bool = False  # write image_patches: features by place before pooling, for soft tokens
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    batch_size: int | None = Field(default=None, ge=1)  # pictures a model call; default: 16, in bfloat16 64
+    caption_tokens: int = Field(default=40, ge=1)  # the most that models.captioner may write
+
+    @property
+    def chunk(self) -> int:
+        """The pictures of one model call."""
+        return self.batch_size or (64 if self.dtype == "bfloat16" else 16)
+
+    @model_validator(mode="after")
+    def _can_be_scored(self) -> Self:
+        if self.min_aesthetic is not None and self.aesthetic is None:
+            raise ValueError("min_aesthetic needs aesthetic, the file of a linear head that gives the scores")
+        return self
 
     @field_validator("prompt")
     @classmethod

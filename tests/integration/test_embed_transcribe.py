@@ -19,7 +19,7 @@ from ingest.job import CRAWL, EXTRACT
 from multimodal.job import EMBED, EMBED_DEFAULT, TRANSCRIBE, embed_settings
 from multimodal.plans import Planner
 from multimodal.settings import MultimodalSettings
-from multimodal.workers import Embedder
+from multimodal.workers import Embedder, EmbedModels
 
 SITE = Path(__file__).parents[2] / "examples" / "site"
 PAGE = "<!doctype html><html><head><title>{0}</title></head><body><p>{1}</p><img src='{2}'></body></html>"
@@ -133,9 +133,9 @@ def test_a_picture_whose_features_a_rollback_took_back_is_not_left_without_any(c
 
 def publish_embed(home: Home, config: Config, plan: Plan) -> StageReport:
     """Work on one plan as the stage does."""
-    weights = tuple(resolve(task, getattr(config.catalog.models, task)) for task in ("clip", "text"))
+    models = EmbedModels(resolve("clip", config.catalog.models.clip), resolve("text", config.catalog.models.text))
     settings = config.section(MultimodalSettings).embed
-    worker = partial(Embedder, settings, weights, home.warehouse, EMBED_DEFAULT)
+    worker = partial(Embedder, settings, models, home.warehouse, EMBED_DEFAULT)
     return home.publish(EMBED, config, [plan], worker, EMBED_DEFAULT)
 
 

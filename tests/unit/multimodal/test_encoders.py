@@ -8,6 +8,9 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -17,17 +20,28 @@ from catalog.settings import Config
 from multimodal.decode import decode_image
 from multimodal.encoders import (
     ClipEncoder,
+    PictureSearch,
     SentenceEncoder,
     load_clip,
     load_clip_search,
     load_sentences,
     load_text_search,
-    middle_of_strip,
 )
+from multimodal.geometry import Geometry, middle_of_strip
+from multimodal.tags import Calibration, probabilities
+
+
+def pixels_of(encoder: ClipEncoder, *images: Image.Image) -> np.ndarray:
+    return np.stack([encoder.geometry.fit(image.convert("RGB")) for image in images])
+
+
+def pictures_of(encoder: ClipEncoder, *paths: Path) -> np.ndarray:
+    images = [decode_image(path.read_bytes()) for path in paths]
+    return encoder.encode(pixels_of(encoder, *images))  # type: ignore[arg-type]
 
 
 def test_vectors_are_normalised_float32(clip: ClipEncoder, sentences: SentenceEncoder, site: Path) -> None:
-    image = clip.encode_images([(site / "img" / "frog.png").read_bytes()])
+    image = pictures_of(clip, site / "img" / "frog.png")
     text = clip.encode_text(["a frog", "青蛙"])
     sentence = sentences.encode_text(["a frog"])
     assert (image.shape, text.shape, sentence.shape) == ((1, 128), (2, 128), (1, 384))
@@ -41,7 +55,7 @@ def test_vectors_are_normalised_float32(clip: ClipEncoder, sentences: SentenceEn
 )
 def test_words_find_the_picture(clip: ClipEncoder, site: Path, words: str, name: str) -> None:
     paths = sorted((site / "img").glob("*.png"))
-    pictures = clip.encode_images([path.read_bytes() for path in paths])
+    pictures = pictures_of(clip, *paths)
     best = np.argmax(clip.encode_text([words]) @ pictures.T)
     assert paths[best].name == name
 
@@ -52,29 +66,59 @@ def test_sentences_of_like_meaning_are_close(sentences: SentenceEncoder) -> None
 
 
 def test_the_declared_preprocessing_pads_wide_pictures_with_white(clip: ClipEncoder) -> None:
-    wide = clip.prepare(Image.new("RGB", (90, 30), "black"))
-    assert wide.shape == (3, 64, 64)
-    assert wide[:, 0, 32].min() > wide[:, 32, 32].max()  # above the black band there is white
-    assert torch.equal(wide[:, 32, 0], wide[:, 32, 32])  # nothing was cropped away to make it square
+    wide = clip.geometry.fit(Image.new("RGB", (90, 30), "black"))
+    assert wide.shape == (64, 64, 3)
+    assert wide[0, 32].min() == 255  # above the black band
+    assert wide[32].max() == 0  # nothing was cropped away to make it square
 
 
 @pytest.mark.parametrize("size", [(1, 5000), (5000, 1), (3, 400_000)])
 def test_a_strip_costs_neither_the_batch_nor_much_memory(clip: ClipEncoder, size: tuple[int, int]) -> None:
-    assert clip.prepare(Image.new("RGB", size, "red")).shape == (3, 64, 64)
+    assert clip.geometry.fit(Image.new("RGB", size, "red")).shape == (64, 64, 3)
     strip = middle_of_strip(Image.linear_gradient("L").resize(size))
     assert max(strip.size) == 32 * min(strip.size)
     whole = Image.new("RGB", (320, 10))
     assert middle_of_strip(whole) is whole
 
 
+@given(
+    width=st.integers(1, 300), height=st.integers(1, 300), seed=st.integers(0, 99),
+    mode=st.sampled_from(["shortest", "longest", "squash"]), size=st.sampled_from([64, (48, 80), (80, 48)]),
+    interpolation=st.sampled_from(["bicubic", "bilinear"]),
+)  # fmt: skip
+def test_pixels_are_those_of_open_clips_own_preprocessing(
+    width: int, height: int, seed: int, mode: str, size: object, interpolation: str
+) -> None:
+    given = {"size": size, "resize_mode": mode, "interpolation": interpolation, "fill_color": 200}
+    config = PreprocessCfg(**given, mean=(0, 0, 0), std=(1, 1, 1))  # type: ignore[arg-type]
+    noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    image = middle_of_strip(Image.fromarray(noise))
+    theirs = image_transform_v2(config, is_train=False)(image)
+    ours = Geometry.from_config(given).fit(image)
+    np.testing.assert_array_equal(ours, (theirs * 255).round().byte().permute(1, 2, 0).numpy())
+
+
+def test_vectors_are_those_of_the_bare_model(clip: ClipEncoder, site: Path) -> None:
+    paths = sorted((site / "img").glob("*.png"))[:3]
+    model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{site.parent / 'tiny_clip'}")
+    batch = torch.stack([transform(decode_image(path.read_bytes())) for path in paths])
+    with torch.inference_mode():
+        bare = model.eval().encode_image(batch, normalize=True).numpy()
+    np.testing.assert_allclose(pictures_of(clip, *paths), bare, atol=1e-5)  # the layout in memory differs
+
+
 def test_probabilities_sum_to_one_and_follow_the_cosines(clip: ClipEncoder, site: Path) -> None:
-    picture = clip.encode_images([(site / "img" / "panda.png").read_bytes()])
+    picture = pictures_of(clip, site / "img" / "panda.png")
     labels = clip.encode_text(["panda", "rocket", "volcano"])
-    odds = clip.label_probabilities(picture, labels)
+    odds = probabilities(picture, labels, clip.scale, Calibration())
     assert odds.shape == (1, 3)
     assert odds.sum() == pytest.approx(1)
     assert np.array_equal(np.argsort(odds[0]), np.argsort((picture @ labels.T)[0]))
     assert odds[0, 0] > 0.9
+    unsure = probabilities(picture, labels, clip.scale, Calibration(temperature=4))
+    assert odds[0, 0] > unsure[0, 0] > unsure[0, 1]
+    other = probabilities(picture, labels[1:], clip.scale, Calibration(none=0.5))
+    assert other.sum() < 0.5  # neither a rocket nor a volcano
 
 
 def test_any_open_clip_folder_loads_through_the_same_code(tmp_path: Path) -> None:
@@ -84,8 +128,23 @@ def test_any_open_clip_folder_loads_through_the_same_code(tmp_path: Path) -> Non
     save_file(open_clip.CLIP(**config).state_dict(), tmp_path / "open_clip_model.safetensors")  # type: ignore[arg-type]
     (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {}}))
     encoder = load_clip(resolve("clip", str(tmp_path)))
-    assert encoder.encode([encoder.prepare(Image.new("RGB", (50, 20)))]).shape == (1, 16)
+    pixels = pixels_of(encoder, Image.new("RGB", (50, 20), "red"), Image.linear_gradient("L"))
+    vectors = encoder.encode(pixels)
+    assert vectors.shape == (2, 16)
     assert encoder.prompt == "a photo of a {}"
+    again, patches = encoder.encode_patches(pixels)
+    np.testing.assert_array_equal(vectors, again)
+    assert (patches.shape, patches.dtype) == ((2, 4, 64), np.float16)
+    half = load_clip(resolve("clip", str(tmp_path)), dtype="bfloat16").encode(pixels)
+    assert half.dtype == np.float32
+    assert 0.99 < (half * vectors).sum(axis=1).min() < 1 - 1e-7
+
+
+def test_a_resnet_gives_the_map_of_its_last_stage(clip: ClipEncoder, site: Path) -> None:
+    image = decode_image((site / "img" / "frog.png").read_bytes())
+    vectors, patches = clip.encode_patches(pixels_of(clip, image))  # type: ignore[arg-type]
+    np.testing.assert_array_equal(vectors, pictures_of(clip, site / "img" / "frog.png"))
+    assert patches.shape == (1, 4, 768)
 
 
 def test_a_folder_that_is_no_model_is_named(tmp_path: Path) -> None:
@@ -117,8 +176,6 @@ def test_weights_that_were_tampered_with_are_refused(tmp_path: Path, site: Path)
         load_clip(resolve("clip", str(tmp_path / "model")))
 
 
-def test_transparency_and_shape_survive_from_file_to_vector(clip: ClipEncoder, site: Path) -> None:
-    image = decode_image((site / "img" / "frog.png").read_bytes())
-    assert isinstance(image, Image.Image)
-    same = clip.encode([clip.prepare(image)])
-    np.testing.assert_array_equal(same, clip.encode_images([(site / "img" / "frog.png").read_bytes()]))
+def test_search_sees_a_picture_as_embedding_does(clip: ClipEncoder, site: Path) -> None:
+    path = site / "img" / "frog.png"
+    np.testing.assert_array_equal(pictures_of(clip, path), PictureSearch(clip).encode_images([path.read_bytes()]))
