@@ -1,12 +1,13 @@
 """Compare what a home says of itself: ledger against tables, shards against their names, indexes against tables."""
 
 import hashlib
+import importlib.util
 import shutil
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -28,6 +29,7 @@ from catalog.store import Store
 
 DATABASES = ("catalog.db", "frontier.db")
 NAMED = 1000  # problems of one check that are listed
+TOLERANCE = 0.01  # by which a sample's recall may fall short of what is asked for
 Counts = dict[tuple[str, str], int]  # rows by (batch, reason); the reason is '' outside `rejects`
 DIFFERENT = """
     SELECT url FROM (
@@ -49,6 +51,7 @@ class Finding:
     detail: str
     problems: tuple[str, ...] = ()
     remedy: str = ""
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 def verdict(check: str, problems: Sequence[str], fine: str, remedy: str = "") -> Finding:
@@ -216,17 +219,45 @@ def rebuild_key_index(home: Home) -> None:
         home.index.refresh(table, view.urls(table))
 
 
-def vector_indexes(home: Home, state: State) -> Finding:
-    """Check each vector index's files against its manifest, and that it holds published batches only."""
+def vector_indexes(home: Home, view: View, damaged: set[str]) -> Finding:
+    """Check each vector index's files against its manifest, that it holds published batches only, and its recall.
+
+    Recall is not measured where shards are damaged: there is nothing to compare with.
+    """
     found = list(vector_manifest.manifests(home.root / "indexes"))
-    problems = [f"{below(str(home.root), str(path))}: {said}" for path, said in _vector_problems(found, state)]
-    return verdict("vector indexes", problems, f"{len(found)} match their manifests" if found else "none built yet")
+    problems = [f"{below(str(home.root), str(path))}: {said}" for path, said in _vector_problems(found, view.state)]
+    if problems or damaged or not found:
+        return verdict("vector indexes", problems, f"{len(found)} match their manifests" if found else "none built yet")
+    recalls = {path: recall for path in found if (recall := _recall(home, view, path)) is not None}
+    problems = [
+        f"{below(str(home.root), str(path))}: recall@10 is {recall:.3f}, {home.settings.vectors.recall:g} is asked for"
+        for path, recall in recalls.items()
+        if recall < home.settings.vectors.recall - TOLERANCE
+    ]
+    shown = ", ".join(f"{recall:.3f}" for recall in recalls.values())
+    fine = f"{len(found)} match their manifests" + (f", recall@10 {shown}" if shown else "")
+    checked = verdict("vector indexes", problems, fine)
+    return replace(checked, figures={f"recall@10 of {path.stem}": round(one, 4) for path, one in recalls.items()})
 
 
-def drop_vector_indexes(home: Home, state: State) -> None:
-    """Remove the vector indexes that are damaged; the next search builds them again."""
-    for path, _ in _vector_problems(vector_manifest.manifests(home.root / "indexes"), state):
-        vector_manifest.drop(path)
+def _recall(home: Home, view: View, path: Path) -> float | None:
+    if importlib.util.find_spec("faiss") is None:
+        return None  # which another check tells
+    from catalog.vectors import VectorIndex
+
+    held = vector_manifest.Manifest.decode(path)
+    assert held is not None, "an index of an older headrace is a problem found before"
+    index = VectorIndex(home.root / "indexes", held.table, held.model, held.revision, home.settings.vectors)
+    return index.recall(view)
+
+
+def drop_vector_indexes(home: Home, view: View) -> None:
+    """Remove the vector indexes that are damaged or find too little; the next search builds them again."""
+    found = list(vector_manifest.manifests(home.root / "indexes"))
+    wrong = {path for path, _ in _vector_problems(found, view.state)}
+    for path in found:
+        if path in wrong or (_recall(home, view, path) or 1) < home.settings.vectors.recall - TOLERANCE:
+            vector_manifest.drop(path)
 
 
 def _vector_problems(found: Iterable[Path], state: State) -> Iterator[tuple[Path, str]]:

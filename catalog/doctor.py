@@ -43,12 +43,16 @@ def examine(config: Config, repair: bool = False) -> dict[str, Any]:
 
 def doctor(home: Home, config: Config, repair: bool = False, before: "Sequence[Finding]" = ()) -> dict[str, Any]:
     """Run every check on an open home; with `repair`, rebuild the indexes that are wrong and check them again."""
+    return _result([*before, *look_over(home, repair, bool(before)), *_installation(config)])
+
+
+def look_over(home: Home, repair: bool = False, are_files_checked: bool = False) -> list[Finding]:
+    """Run every check of what an open home holds."""
     view = home.view()
     shards, damaged = audit.shards(home.warehouse, view)
-    tables = [] if before else [audit.table_files(home.warehouse)[0]]
-    findings = [*before, audit.ledger(view.state), shards, *tables, *audit.rows(view, damaged)]
-    findings += [audit.segments(home.warehouse), *_indexes(home, damaged, repair)]
-    return _result([*findings, *_installation(config)])
+    tables = [] if are_files_checked else [audit.table_files(home.warehouse)[0]]
+    findings = [audit.ledger(view.state), shards, *tables, *audit.rows(view, damaged)]
+    return [*findings, audit.segments(home.warehouse), *_indexes(home, damaged, repair)]
 
 
 def _result(findings: "Sequence[Finding]") -> dict[str, Any]:
@@ -112,7 +116,10 @@ def _indexes(home: Home, damaged: set[str], repair: bool) -> "Iterator[Finding]"
     state = home.view().state
     remedies: list[tuple[Callable[[], Finding], Callable[[], None]]] = [
         (lambda: audit.key_index(home, home.view(), damaged), lambda: audit.rebuild_key_index(home)),
-        (lambda: audit.vector_indexes(home, state), lambda: audit.drop_vector_indexes(home, state)),
+        (
+            lambda: audit.vector_indexes(home, home.view(), damaged),
+            lambda: audit.drop_vector_indexes(home, home.view()),
+        ),
         (lambda: audit.full_text(home, home.view(), damaged), lambda: audit.drop_full_text(home)),
         (lambda: audit.bands(home, state), lambda: audit.drop_bands(home, state)),
     ]
@@ -129,7 +136,7 @@ def _indexes(home: Home, damaged: set[str], repair: bool) -> "Iterator[Finding]"
 
 
 def _repaired(before: Finding, after: Finding) -> Finding:
-    return Finding(after.check, after.ok, f"repaired ({before.detail}): {after.detail}" if after.ok else after.detail)
+    return replace(after, detail=f"repaired ({before.detail}): {after.detail}" if after.ok else after.detail)
 
 
 def _folders() -> dict[str, Path | None]:
@@ -172,6 +179,8 @@ def faiss(owners: "Mapping[str, Sequence[str]]") -> Finding:
 def weights(config: Config, task: models.Task) -> Finding:
     """Check the weights of the model that a task is set to use; a hub name is asked for on first use."""
     name = getattr(config.catalog.models, task)
+    if name is None:
+        return Finding(f"model {task}", True, f"none is asked for; models.{task} names one")
     try:
         found = models.resolve(task, name)
     except ModelUnavailable as error:

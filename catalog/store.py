@@ -17,6 +17,7 @@ import pyarrow.fs as pafs
 import pydantic
 from pyiceberg import expressions
 from pyiceberg.catalog import Catalog, load_catalog
+from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import (
     CommitFailedException,
     NamespaceAlreadyExistsError,
@@ -26,7 +27,7 @@ from pyiceberg.exceptions import (
 )
 from pyiceberg.io.pyarrow import parquet_files_to_data_files
 from pyiceberg.table import Table
-from sqlalchemy import URL
+from sqlalchemy import URL, event
 from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError, ProgrammingError
 
 from catalog import failpoint, files
@@ -274,11 +275,16 @@ class Store:
 def _connected(properties: dict[str, str]) -> Catalog:
     """Open the catalog; raise CommitFailedException where another process makes the same tables in its database."""
     try:
-        return load_catalog(NAMESPACE, **properties)
+        catalog = load_catalog(NAMESPACE, **properties)
     except (IntegrityError, ProgrammingError) as error:  # PostgreSQL; SQLite locks instead
         if any(reason in str(error.orig) for reason in OTHERS):
             raise CommitFailedException(str(error.orig)) from error
         raise
+    if isinstance(catalog, SqlCatalog) and catalog.engine.dialect.name == "sqlite":
+        # else a power loss soon after a commit may bring its journal back, and SQLite would then undo the commit
+        event.listen(catalog.engine, "connect", lambda db, _: db.execute("PRAGMA synchronous = EXTRA").close())
+        catalog.engine.dispose()
+    return catalog
 
 
 def committing(attempt: Callable[[], ResultT], what: str) -> ResultT:

@@ -1,6 +1,7 @@
 """Vector indexes: FAISS as a consumer of one feature table, in immutable segments beside a manifest of its batches."""
 
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,11 +16,13 @@ from catalog.home import View
 from catalog.ids import make_id
 from catalog.settings import VectorSettings
 from catalog.vector_manifest import FOLDER, Manifest
-from catalog.vector_segments import IDS, NEIGHBOURS, OpenSegment, Vectors, agreement, sample_queries, write_segment
+from catalog.vector_segments import IDS, NEIGHBOURS, SAMPLE, OpenSegment, Vectors, sample_queries, write_segment
 
 GROWTH = 4  # a segment is merged into the one before it unless that is this many times as large
 RERANKED = 4  # candidates per hit that are scored again with the vectors of the table, where the index rounds them
 BLOCK = 50_000  # vectors compared at once where recall is measured by brute force
+RECALL_SECONDS = 20.0  # for that, of one index
+FEWEST = 16  # queries that it is measured with at least
 
 DEFAULT = VectorSettings()
 Exact = Callable[[Sequence[str]], dict[str, Vectors]]
@@ -134,20 +137,52 @@ class VectorIndex:
 
         return exact
 
-    def recall(self, view: View) -> float | None:
-        """Return the recall@10 against brute force over the table's own vectors; None where there is nothing."""
-        vectors, ids = self._read_new(view, set(self.batches))
-        if not len(vectors):
+    def recall(self, view: View, seconds: float = RECALL_SECONDS) -> float | None:
+        """Return the recall@10 against brute force over the table's own vectors; None where there is nothing.
+
+        Near and far queries are drawn from a sample, fewer where all of them would take longer than `seconds`.
+        """
+        names = np.concatenate([segment.names for segment in self._segments]) if self._segments else np.array([])
+        drawn = np.random.default_rng(len(names)).choice(names, min(SAMPLE, len(names)), replace=False)
+        stored = self.stored(view)(sorted(drawn.tolist()))
+        if not stored:
             return None
-        queries = sample_queries(vectors)
-        names = np.asarray(ids["id"].to_numpy(zero_copy_only=False), object)
-        scores = np.concatenate([queries @ vectors[i : i + BLOCK].T for i in range(0, len(vectors), BLOCK)], axis=1)
-        best = np.argsort(-scores, axis=1, kind="stable")[:, :NEIGHBOURS]
-        numbers = {name: number for number, name in enumerate(names)}
-        found = np.full(best.shape, -1, np.int64)
-        for i, row in enumerate(self.search(queries, NEIGHBOURS, exact=self.stored(view))):
-            found[i, : len(row)] = [numbers[name] for name, _ in row if name in numbers]
-        return agreement(best, found)
+        queries = sample_queries(np.stack([stored[name] for name in sorted(stored)]))
+        queries = queries[np.random.default_rng(0).permutation(len(queries))]
+        truth = self._best(view, queries, seconds)
+        found = self.search(queries[: len(truth)], NEIGHBOURS, exact=self.stored(view))
+        hits = [len(set(right) & {name for name, _ in had}) for right, had in zip(truth, found, strict=True)]
+        return sum(hits) / max(1, sum(map(len, truth)))
+
+    def _best(self, view: View, queries: Vectors, seconds: float) -> list[list[str]]:
+        """Find the nearest ids of the first queries, as many as there is time for, by comparing all vectors."""
+        total, done, started = len(self), 0, time.monotonic()
+        scores = np.empty((len(queries), 0), np.float32)
+        names = np.empty((len(queries), 0), object)
+        for vectors, ids in self._read_all(view):
+            new = queries @ vectors.T
+            scores = np.concatenate([scores, new], axis=1)
+            names = np.concatenate([names, np.broadcast_to(ids, new.shape)], axis=1)
+            best = np.argsort(-scores, axis=1, kind="stable")[:, : 2 * NEIGHBOURS]  # an id may stand there twice
+            scores, names = np.take_along_axis(scores, best, 1), np.take_along_axis(names, best, 1)
+            done += len(vectors)
+            expected = (time.monotonic() - started) * total / done
+            fit = max(FEWEST, int(len(queries) * min(1.0, seconds / max(expected, 1e-9))))
+            queries, scores, names = queries[:fit], scores[:fit], names[:fit]
+        return [list(dict.fromkeys(row))[:NEIGHBOURS] for row in names.tolist()]
+
+    def _read_all(self, view: View) -> Iterator[tuple[Vectors, NDArray[np.object_]]]:
+        """Read the vectors of the batches that are held, some at a time, with their ids."""
+        sizes = {batch: view.state.published[batch].outputs.get(self._manifest.table, 0) for batch in self.batches}
+        chunk: list[str] = []
+        for batch in sorted(sizes):
+            chunk.append(batch)
+            if sum(sizes[one] for one in chunk) >= BLOCK or batch == max(sizes):
+                vectors, ids = self._read_new(view, set(chunk))
+                for start in range(0, len(vectors), BLOCK):
+                    rows = slice(start, start + BLOCK)
+                    yield vectors[rows], np.asarray(ids["id"].to_numpy(zero_copy_only=False), object)[rows]
+                chunk = []
 
     def _read_new(self, view: View, batches: set[str]) -> tuple[Vectors, pa.Table]:
         """Read the vectors of our model, sorted by id: the same rows make the same segment."""

@@ -68,7 +68,8 @@ def test_a_sound_home_is_in_order(told: Story) -> None:
     found = examine(home)
     assert wrong(found) == []
     assert found["unfinished work"]["detail"] == "none"
-    assert found["vector indexes"]["detail"] == "1 match their manifests"
+    assert found["vector indexes"]["detail"] == "1 match their manifests, recall@10 1.000"
+    assert list(found["vector indexes"]["figures"].values()) == [1.0]
     assert set(found) >= {"ledger", "shards", "rows", "key index", "packages", "faiss", "model clip", "model lm"}
 
 
