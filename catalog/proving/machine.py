@@ -175,7 +175,7 @@ class Hub(RuleBasedStateMachine):
 
     # ── going back and forth ─────────────────────────────────────────────────────────────────────────────────────────
 
-    @precondition(lambda self: self.home.view().state.live)
+    @precondition(lambda self: not all(row.lasts for row in self.home.view().state.live.values()))
     @rule(data=st.data())
     def turn_off(self, data: st.DataObject) -> None:
         """Take one live batch back."""
