@@ -20,7 +20,7 @@ from trainer.soft import IMAGE, SoftExample, encode, soft_loss, without_features
 if TYPE_CHECKING:
     from rich.console import Console
 
-WITH_PATCHES = f"len(list_filter(features, one -> one.\"table\" = '{IMAGE}')) > 0"
+WITH_PATCHES = f"list_contains([one.\"table\" FOR one IN features], '{IMAGE}')"
 
 
 def ablate(home: Home, config: Config, folder: Path, limit: int) -> dict[str, Any]:
