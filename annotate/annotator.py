@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
 
-from annotate.entities import set_schema_entities
-from annotate.nlp import load_nlp, model_version
-from annotate.relations import RelationFinder
+from annotate.entities import set_schema_entities, set_schema_labels
+from annotate.found import FOUND, Found, found_relations, strongest
+from annotate.nlp import learned_relations, load_nlp, model_version
+from annotate.relations import Relation, RelationFinder
 from annotate.settings import AnnotationSchema, result_settings
 from annotate.topics import find_topics
 from catalog import schema
@@ -19,7 +20,7 @@ from catalog.schema import Reason
 
 if TYPE_CHECKING:
     from spacy.language import Language
-    from spacy.tokens import Doc
+    from spacy.tokens import Doc, Span
 
 Row: TypeAlias = dict[str, Any]
 
@@ -43,11 +44,11 @@ class Annotator:
     def __init__(self, annotation: AnnotationSchema, weights: Mapping[str, Weights]) -> None:
         """Take the model of each language; the first also serves texts whose language is unknown."""
         self._default = next(iter(weights))
-        self._pipelines: dict[str, _Pipeline] = {}
+        self.pipelines: dict[str, Pipeline] = {}
         self._remedies: dict[str, str] = {}
         for language, model in weights.items():
             try:
-                self._pipelines[language] = _Pipeline(annotation, load_nlp(model), model)
+                self.pipelines[language] = Pipeline(annotation, load_nlp(model), model)
             except ModelUnavailable as error:
                 self._remedies[language] = str(error)
 
@@ -56,20 +57,24 @@ class Annotator:
         rejected: list[Row] = []
         accepted: dict[str, list[Row]] = {}
         for row in subjects.to_pylist():
-            language = _base(row["language"]) or self._default
+            language = self.language(row["language"])
             reason = self._refusal(language, row["text"] or "")
             if reason is None:
                 accepted.setdefault(language, []).append(row)
             else:
                 rejected.append({"record_id": row["subject_id"], "url": row["url"], **reason})
-        annotated = [made for language, rows in accepted.items() for made in self._pipelines[language].annotate(rows)]
+        annotated = [made for language, rows in accepted.items() for made in self.pipelines[language].annotate(rows)]
         return {
             "annotations": pa.Table.from_pylist(annotated, schema=schema.body("annotations")).sort_by("subject_id"),
             "rejects": schema.rejects("annotate", sorted(rejected, key=lambda row: str(row["record_id"]))),
         }
 
+    def language(self, given: str | None) -> str:
+        """Return the language whose pipeline takes a text of the given one."""
+        return _base(given) or self._default
+
     def _refusal(self, language: str, text: str) -> Row | None:
-        pipeline = self._pipelines.get(language)
+        pipeline = self.pipelines.get(language)
         if pipeline is None:
             return {"reason": Reason.NO_MODEL, "detail": self._remedies.get(language) or _no_model(language)}
         if len(text) > pipeline.max_length:
@@ -78,36 +83,53 @@ class Annotator:
         return None
 
 
-class _Pipeline:
-    """One language's model with its compiled patterns."""
+class Pipeline:
+    """One language's model with the relations that it has learned, and compiled patterns for the others."""
 
     def __init__(self, annotation: AnnotationSchema, nlp: "Language", weights: Weights) -> None:
         self._schema = annotation
-        self._nlp = nlp
-        self._relations = RelationFinder(nlp.vocab, annotation.all_patterns())
+        self.nlp = nlp
+        self._learned, patterns = annotation.divide(learned_relations(weights))
+        self._relations = RelationFinder(nlp.vocab, patterns)
+        self.joinable = self._relations.ends
         self._annotator = model_version(weights) or weights.name
         self._version = settings_hash(result_settings(annotation))[:12]
         self.max_length = nlp.max_length
 
     def annotate(self, rows: Sequence[Row]) -> list[Row]:
-        docs = self._nlp.pipe(row["text"] or "" for row in rows)
+        docs = self.nlp.pipe(row["text"] or "" for row in rows)
         return [self._row(row, doc) for row, doc in zip(rows, docs, strict=True)]
 
     def _row(self, row: Row, doc: "Doc") -> Row:
-        entities = set_schema_entities(doc, self._schema)
+        entities, scores, relations = self.find(doc)
         return {
             "subject_id": row["subject_id"],
             "subject_kind": row["subject_kind"],
-            # spaCy's transition-based recogniser gives no probabilities, so entities carry no score
             "entities": [
-                {"start": span.start_char, "end": span.end_char, "label": span.label_, "text": span.text, "score": None}
-                for span in entities
+                {
+                    "start": span.start_char,
+                    "end": span.end_char,
+                    "label": span.label_,
+                    "text": span.text,
+                    "score": score,
+                }
+                for span, score in zip(entities, scores, strict=True)
             ],
-            "relations": [asdict(relation) for relation in self._relations.find(doc, entities)],
+            "relations": [asdict(relation) for relation in relations],
             "topics": [{"label": label, "score": score} for label, score in find_topics(doc, self._schema.num_topics)],
             "annotator": self._annotator,
             "version": self._version,
         }
+
+    def find(self, doc: "Doc") -> "tuple[Sequence[Span], Sequence[float | None], list[Relation]]":
+        """Return entities, their probabilities and relations; spaCy's own recogniser gives no probabilities."""
+        found: Found | None = doc.user_data.get(FOUND)
+        if found is None:
+            entities = set_schema_entities(doc, self._schema)
+            return entities, [None] * len(entities), self._relations.find(doc, entities)
+        places = set_schema_labels(doc, self._schema)
+        relations = [*found_relations(doc, found, places, self._learned), *self._relations.find(doc, doc.ents)]
+        return doc.ents, [found.scores[index] for index in places], strongest(relations)
 
 
 def _subjects(rows: pa.Table, kind: str, id_column: str) -> pa.Table:

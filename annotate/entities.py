@@ -18,6 +18,18 @@ def set_schema_entities(doc: "Doc", schema: AnnotationSchema) -> "tuple[Span, ..
     return tuple(doc.ents)
 
 
+def set_schema_labels(doc: "Doc", schema: AnnotationSchema) -> dict[int, int]:
+    """Keep the entities that the schema has, under its labels and with their ends; return old index → new index."""
+    from spacy.tokens import Span
+
+    labelled = [(index, span, schema.label(span.label_)) for index, span in enumerate(doc.ents)]
+    kept = [
+        (index, Span(doc, span.start, span.end, label=label)) for index, span, label in labelled if label is not None
+    ]
+    doc.ents = [span for _, span in kept]
+    return {index: place for place, (index, _) in enumerate(kept)}
+
+
 def _trim(doc: "Doc", span: "Span", label: str) -> "Span | None":
     from spacy.tokens import Span
 

@@ -1,16 +1,16 @@
 """What annotation looks for: entity labels, relations with their patterns, topics, and a spaCy model per language."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from catalog.ids import settings_hash
 from catalog.settings import Settings, read_mapping
 
-SHIPPED_PATTERNS = Path(__file__).parent / "patterns.yaml"
+SHIPPED_PATTERNS = (Path(__file__).parent / "patterns.yaml", Path(__file__).parent / "patterns_zh.yaml")
 
 # Labels of spaCy's OntoNotes and WikiNER models → the names that a schema uses; other labels keep their own name.
 LABEL_MAP = {
@@ -19,19 +19,26 @@ LABEL_MAP = {
 
 
 class Pattern(Settings):
-    """One dependency pattern of a relation: spaCy DependencyMatcher nodes, two of them named `head` and `tail`."""
+    """One pattern of a relation: spaCy DependencyMatcher `nodes`, or Matcher `tokens` where a model has no parser.
+
+    Two of them are named `head` and `tail`: nodes by RIGHT_ID, tokens by NODE.
+    """
 
     id: str
     relation: str
     confidence: float = Field(ge=0, le=1)
-    nodes: tuple[dict[str, Any], ...]
+    nodes: tuple[dict[str, Any], ...] = ()
+    tokens: tuple[dict[str, Any], ...] = ()
 
     @model_validator(mode="after")
     def _has_both_ends(self) -> Self:
-        names = [node.get("RIGHT_ID") for node in self.nodes]
+        if bool(self.nodes) == bool(self.tokens):
+            raise ValueError(f"pattern '{self.id}' needs either nodes or tokens")
+        key, kind = ("RIGHT_ID", "node") if self.nodes else ("NODE", "token")
+        names = [node.get(key) for node in self.nodes or self.tokens]
         missing = [end for end in ("head", "tail") if names.count(end) != 1]
         if missing:
-            raise ValueError(f"pattern '{self.id}' needs exactly one node with RIGHT_ID: {missing[0]}")
+            raise ValueError(f"pattern '{self.id}' needs exactly one {kind} with {key}: {missing[0]}")
         return self
 
 
@@ -43,6 +50,8 @@ class AnnotationSchema(Settings):
     label_map: dict[str, str] = Field(default_factory=dict)  # a model's label → a schema label; wins over LABEL_MAP
     patterns: tuple[Pattern, ...] = ()  # inline, or the path of a YAML file with a `patterns` list
     use_shipped_patterns: bool = True
+    # Who finds relations. auto: a learned model those that it knows, patterns the others
+    relation_source: Literal["auto", "patterns", "learned", "both"] = "auto"
     models: dict[str, str] = Field(
         default_factory=dict
     )  # language → spaCy model, beside the one that `models.spacy` names
@@ -54,14 +63,10 @@ class AnnotationSchema(Settings):
         return read_patterns(Path(value)) if isinstance(value, str | Path) else value
 
     @model_validator(mode="after")
-    def _every_relation_has_a_pattern(self) -> Self:
+    def _every_pattern_has_its_relation(self) -> Self:
         for pattern in self.patterns:
             if pattern.relation not in self.relations:
                 raise ValueError(f"pattern '{pattern.id}': relation {pattern.relation} is not listed in relations")
-        known = {pattern.relation for pattern in self.all_patterns()}
-        for relation in self.relations:
-            if relation not in known:
-                raise ValueError(f"relation {relation} has no pattern; declare one under annotation_schema.patterns")
         return self
 
     def all_patterns(self) -> tuple[Pattern, ...]:
@@ -69,6 +74,16 @@ class AnnotationSchema(Settings):
         shipped = _shipped_patterns() if self.use_shipped_patterns else ()
         by_id = {pattern.id: pattern for pattern in (*shipped, *self.patterns)}
         return tuple(pattern for pattern in by_id.values() if pattern.relation in self.relations)
+
+    def divide(self, learned: Collection[str]) -> tuple[tuple[str, ...], tuple[Pattern, ...]]:
+        """Return the relations that a model which has `learned` some is asked for, and the patterns beside it."""
+        own = () if self.relation_source == "patterns" else tuple(name for name in self.relations if name in learned)
+        if self.relation_source == "learned":
+            return own, ()
+        patterns = self.all_patterns()
+        if self.relation_source == "auto":
+            patterns = tuple(pattern for pattern in patterns if pattern.relation not in own)
+        return own, patterns
 
     def label(self, model_label: str) -> str | None:
         """Return the schema's label for a model's label, or None where the schema has none."""
@@ -96,7 +111,7 @@ def result_settings(schema: AnnotationSchema) -> Mapping[str, object]:
 
 @cache
 def _shipped_patterns() -> tuple[Pattern, ...]:
-    return read_patterns(SHIPPED_PATTERNS)
+    return tuple(pattern for path in SHIPPED_PATTERNS for pattern in read_patterns(path))
 
 
 class _PatternFile(Settings):

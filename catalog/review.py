@@ -96,12 +96,17 @@ def record(home: Home, path: Path) -> dict[str, Any]:
         if before is None or said != [before[name] for name in ("subject_id", "labels", "who", "verdict", "comment")]:
             # Whoever changes their mind back says something new: the review before is part of the id.
             new.append(row | {"review_id": make_id("review", *said, before["review_id"] if before else "")})
-    if new:
-        table = pa.Table.from_pylist(sorted(new, key=lambda row: row["review_id"]), schema=body("reviews"))
-        key = make_id("reviews", *table["review_id"].to_pylist())
-        home.publish_origin(REVIEW, key, len(new), {"reviews": table}, {})
+    publish(home, new)
     verdicts = Counter(row["verdict"] for row in rows)
     return {"file": str(path), "new": len(new), **{name: verdicts[name] for name in VERDICTS}}
+
+
+def publish(home: Home, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Publish what people said as one batch of `reviews`; nothing where they said nothing new."""
+    if rows:
+        table = pa.Table.from_pylist(sorted(rows, key=lambda row: str(row["review_id"])), schema=body("reviews"))
+        key = make_id("reviews", *table["review_id"].to_pylist())
+        home.publish_origin(REVIEW, key, len(rows), {"reviews": table}, {})
 
 
 def _check_documents(path: Path, view: View, judged: Sequence[tuple[str, str]]) -> None:
@@ -194,7 +199,8 @@ def _current_documents(view: View) -> set[str]:
 
 def _reviews(view: View) -> list[dict[str, Any]]:
     """Return the live reviews of samples in the order they were recorded, each with its sample and its seq."""
-    rows = [row for row in view.read("reviews").to_pylist() if '"sample"' in (row["labels"] or "")]
+    rows = [row for row in view.read("reviews").to_pylist() if row["verdict"] in VERDICTS]
+    rows = [row for row in rows if '"sample"' in (row["labels"] or "")]
     rows.sort(key=lambda row: (view.state.published[row["batch_id"]].seq, row["review_id"]))
     return [row | {name: json.loads(row["labels"])[name] for name in ("sample", "seq")} for row in rows]
 

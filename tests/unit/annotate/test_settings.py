@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from annotate.job import make_worker
 from annotate.settings import AnnotateSettings, AnnotationSchema, read_patterns, result_settings
 from catalog.errors import ConfigError
+from catalog.settings import Config
 
 AS_ASKED = {"entities": ["PERSON", "ORGANIZATION", "LOCATION"], "relations": ["WORKS_FOR", "LOCATED_IN"]}
 OWNS = {
@@ -73,7 +75,6 @@ def test_a_users_pattern_replaces_its_namesake() -> None:
     ("given", "message"),
     [
         ({"entitys": ["PERSON"]}, "did you mean 'annotation_schema.entities'|did you mean 'entities'"),
-        ({"relations": ["FOUNDED"]}, "relation FOUNDED has no pattern"),
         ({"patterns": [OWNS]}, "relation OWNS is not listed"),
         ({"patterns": [{**OWNS, "relation": "WORKS_FOR", "nodes": OWNS["nodes"][:2]}]}, "RIGHT_ID: tail"),
         ({"patterns": [{**OWNS, "confidence": 2}]}, "less than or equal to 1"),
@@ -82,6 +83,27 @@ def test_a_users_pattern_replaces_its_namesake() -> None:
 def test_mistakes_are_named(given: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse(**given)
+
+
+@pytest.mark.parametrize("given", [{"relations": ["FOUNDED"]}, {"relation_source": "learned"}])
+def test_a_relation_that_nothing_can_find_is_named(given: dict[str, object]) -> None:
+    config = Config({"annotation_schema": given})
+    with pytest.raises(ConfigError, match=r"relation \w+ has no pattern and no model has learned it"):
+        make_worker(config)
+
+
+@pytest.mark.parametrize(
+    ("source", "own", "patterns"),
+    [
+        ("auto", ("WORKS_FOR",), {"LOCATED_IN"}),
+        ("patterns", (), {"WORKS_FOR", "LOCATED_IN"}),
+        ("learned", ("WORKS_FOR",), set()),
+        ("both", ("WORKS_FOR",), {"WORKS_FOR", "LOCATED_IN"}),
+    ],
+)
+def test_relations_are_divided_between_model_and_patterns(source: str, own: tuple[str, ...], patterns: set[str]) -> None:
+    found, left = parse(relation_source=source).divide(("KILLED", "WORKS_FOR"))
+    assert (found, {pattern.relation for pattern in left}) == (own, patterns)
 
 
 def test_a_missing_or_broken_pattern_file_is_named(tmp_path: Path) -> None:
