@@ -1,10 +1,10 @@
-"""Relations between entities by dependency patterns."""
+"""Relations between entities by dependency patterns, and by token patterns where there is no parser."""
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from annotate.settings import Pattern
 from catalog.errors import ConfigError
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from spacy.vocab import Vocab
 
 NEGATIONS = frozenset({"neg", "ng"})  # the label in spaCy's English and Chinese models, and in its German ones
+DENIALS = frozenset(
+    "不 未 没 没有 并不 并非 不再 从未 非 曾 前 原".split()
+)  # before a token pattern's first word, or in it
 
 
 @dataclass(frozen=True, order=True)
@@ -32,28 +35,38 @@ class RelationFinder:
     """Compiled patterns; `find` is pure."""
 
     def __init__(self, vocab: "Vocab", patterns: Iterable[Pattern]) -> None:
-        from spacy.matcher import DependencyMatcher
+        from spacy.matcher import DependencyMatcher, Matcher
 
         self._patterns: dict[int, Pattern] = {}
         self._matchers: dict[tuple[str | None, str | None], DependencyMatcher] = {}  # by the labels of head and tail
+        self._surface = Matcher(vocab)
         for pattern in patterns:
             ends = (_entity_type(pattern, "head"), _entity_type(pattern, "tail"))
-            matcher = self._matchers.setdefault(ends, DependencyMatcher(vocab))
             try:
-                matcher.add(pattern.id, [[dict(node) for node in pattern.nodes]])
+                if pattern.tokens:
+                    self._surface.add(pattern.id, [[_without_name(token) for token in pattern.tokens]])
+                else:
+                    matcher = self._matchers.setdefault(ends, DependencyMatcher(vocab))
+                    matcher.add(pattern.id, [[dict(node) for node in pattern.nodes]])
             except (ValueError, KeyError) as error:
+                kind = "a token" if pattern.tokens else "a dependency"
                 raise ConfigError(
-                    f"annotation_schema.patterns: '{pattern.id}' is not a dependency pattern: {error}"
+                    f"annotation_schema.patterns: '{pattern.id}' is not {kind} pattern: {' '.join(str(error).split())}"
                 ) from error
             self._patterns[vocab.strings[pattern.id]] = pattern
+
+    @property
+    def ends(self) -> frozenset[tuple[str, str]]:
+        """Return the labels of head and tail that some pattern joins, where it asks for one of each."""
+        return frozenset((head, tail) for head, tail in self._matchers if head is not None and tail is not None)
 
     def find(self, doc: "Doc", entities: "Sequence[Span]") -> list[Relation]:
         """Return each related pair that no negation denies once per label, with the highest confidence, in order."""
         owner = {token.i: index for index, span in enumerate(entities) for token in span}
         best: dict[tuple[int, int, str], Relation] = {}
         for sentence in _sentences(doc, entities):
-            for pattern, tokens in self._matches(sentence):
-                head, tail = (owner.get(sentence.start + tokens[_node(pattern, end)]) for end in ("head", "tail"))
+            for pattern, ends, tokens in self._matches(sentence):
+                head, tail = (owner.get(sentence.start + end) for end in ends)
                 if head is None or tail is None or head == tail or _apart(doc, entities[head], entities[tail]):
                     continue
                 if any(_negated(doc[sentence.start + token]) for token in tokens):
@@ -64,8 +77,15 @@ class RelationFinder:
                 best[pair] = max(best.get(pair, found), found, key=lambda relation: relation.score)
         return sorted(best.values())
 
-    def _matches(self, sentence: "Span") -> Iterator[tuple[Pattern, list[int]]]:
-        """Match the patterns whose entities the sentence has: matching costs milliseconds, and most cannot match."""
+    def _matches(self, sentence: "Span") -> Iterator[tuple[Pattern, tuple[int, int], Sequence[int]]]:
+        """Yield each match's pattern, the places of its head and tail, and those of all its tokens."""
+        for key, start, end, alignment in self._surface(sentence, with_alignments=True) if self._surface else ():
+            pattern = self._patterns[key]
+            ends = (start + alignment.index(_node(pattern, "head")), start + alignment.index(_node(pattern, "tail")))
+            yield pattern, ends, range(max(0, start - 1), end)
+        if not sentence.doc.has_annotation("DEP"):
+            return
+        # matching costs milliseconds, and most patterns' entities are not in the sentence
         labels = Counter(span.label_ for span in sentence.ents)
         possible = [
             matcher
@@ -76,7 +96,8 @@ class RelationFinder:
             alone = sentence.as_doc()
             for matcher in possible:
                 for key, tokens in matcher(alone):
-                    yield self._patterns[key], tokens
+                    pattern = self._patterns[key]
+                    yield pattern, (tokens[_node(pattern, "head")], tokens[_node(pattern, "tail")]), tokens
 
 
 def _sentences(doc: "Doc", entities: "Sequence[Span]") -> "Iterable[Span]":
@@ -90,17 +111,26 @@ def _sentences(doc: "Doc", entities: "Sequence[Span]") -> "Iterable[Span]":
 
 
 def _node(pattern: Pattern, name: str) -> int:
-    return next(index for index, node in enumerate(pattern.nodes) if node["RIGHT_ID"] == name)
+    nodes, key = (pattern.tokens, "NODE") if pattern.tokens else (pattern.nodes, "RIGHT_ID")
+    return next(index for index, node in enumerate(nodes) if node.get(key) == name)
+
+
+def _without_name(token: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in token.items() if key != "NODE"}
 
 
 def _entity_type(pattern: Pattern, name: str) -> str | None:
     """Return the one entity label that a node must have, or None where it may have several."""
+    if pattern.tokens:
+        return None
     wanted = pattern.nodes[_node(pattern, name)].get("RIGHT_ATTRS", {}).get("ENT_TYPE")
     return wanted if isinstance(wanted, str) else None
 
 
 def _negated(token: "Token") -> bool:
-    """Tell whether a word carries a negation: not, never, or no longer."""
+    """Tell whether a word is or carries a negation: not, never, or no longer."""
+    if token.text in DENIALS:
+        return True
     said = [*token.children, *(word for child in token.children if child.dep_ == "advmod" for word in child.children)]
     return any(word.dep_ in NEGATIONS or "Neg" in word.morph.get("Polarity", []) for word in said)
 
