@@ -140,9 +140,9 @@ def _pairs_of(view: View, subject: str, kept: str | None) -> list[Row]:
         which = f" with {kept}" if kept else ""
         raise InputError(f"{subject}: no decision{which} on it; see 'headrace duplicates list', or 'headrace why'")
     said = verdicts.read(view, "subject_id", ids)
-    named = {Verdict.DUPLICATE: "accepted", Verdict.DISTINCT: "rejected"}
+    named: dict[str, str] = {Verdict.DUPLICATE: "accepted", Verdict.DISTINCT: "rejected"}
     return [
-        {**row, "seq": seqs[row["batch_id"]].seq, "state": named.get(said.get(pair), row["state"] or DECIDED)}
+        {**row, "seq": seqs[row["batch_id"]].seq, "state": named.get(said.get(pair, ""), row["state"] or DECIDED)}
         for pair, row in last.items()
     ]
 
@@ -180,8 +180,8 @@ def _difference(before: str | None, after: str | None) -> list[str]:
     """Return a unified diff of two texts by paragraph; nothing where there are not two."""
     if not before or not after:
         return []
-    lines = [[line for line in text.splitlines() if line.strip()] for text in (before, after)]
-    return list(difflib.unified_diff(*lines, "kept", "record", lineterm="", n=CONTEXT))
+    kept, record = ([line for line in text.splitlines() if line.strip()] for text in (before, after))
+    return list(difflib.unified_diff(kept, record, "kept", "record", lineterm="", n=CONTEXT))
 
 
 def render_list(result: dict[str, Any], console: "Console") -> None:

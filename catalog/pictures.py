@@ -1,6 +1,12 @@
-"""Pictures that show the same: close CLIP vectors, and a perceptual hash that agrees or vectors that leave no doubt."""
+"""Pictures that show the same: close CLIP vectors name candidates, a perceptual hash and the thumbnails decide."""
 
+import io
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
 
 from catalog.decisions import Match
 from catalog.home import View
@@ -8,29 +14,67 @@ from catalog.neighbours import Near
 from catalog.settings import DedupSettings
 
 BITS = 64  # of a perceptual hash
+SIDE = 64  # pixels to which thumbnails are brought before they are correlated
+
+
+@dataclass
+class _Picture:
+    """What is compared of a picture."""
+
+    phash: int | None
+    thumbnail: bytes | None
+
+    @cached_property
+    def grey(self) -> NDArray[np.float32] | None:
+        """Its thumbnail's grey values, of mean 0 and length 1; None where all are equal or there is none."""
+        if self.thumbnail is None:
+            return None
+        from PIL import Image
+
+        with Image.open(io.BytesIO(self.thumbnail)) as image:
+            small = image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
+        values = np.asarray(small, np.float32).reshape(-1)
+        values = values - values.mean()
+        length = float(np.linalg.norm(values))
+        return values / np.float32(length) if length else None
 
 
 def matches(view: View, nearby: Sequence[Near], settings: DedupSettings) -> Iterator[tuple[str, str, Match]]:
     """Yield which of these pictures are duplicates, or are to be proposed as such.
 
-    A pair is one if its perceptual hashes (DCT of 32 × 32 grey values, 64 bits) differ in few bits; where they differ
-    in more, as after cropping, the cosine decides.
+    A pair is one if its perceptual hashes (DCT of 32 × 32 grey values, 64 bits) differ in few bits, or its vectors are
+    very close as after a small crop, and if the thumbnails correlate: two screenshots of one program agree in all but
+    that.
     """
-    ids = {end for near in nearby for end in (near.one, near.other)}
-    rows = view.lookup("image_features", "media_id", ids, ["media_id", "phash"]).to_pylist()
-    hashes = {row["media_id"]: int(row["phash"], 16) for row in rows if row["phash"]}
+    seen = _pictures(view, {end for near in nearby for end in (near.one, near.other)})
     for near in nearby:
         by = (near.model, near.revision)
-        differ = (
-            (hashes[near.one] ^ hashes[near.other]).bit_count() if {near.one, near.other} <= hashes.keys() else BITS
-        )
-        if differ <= settings.phash_distance:
-            score, threshold = 1 - differ / BITS, 1 - settings.phash_distance / BITS
-            yield near.one, near.other, Match("image", "phash", score, threshold, *by)
+        one, other = seen[near.one], seen[near.other]
+        differ = BITS if one.phash is None or other.phash is None else (one.phash ^ other.phash).bit_count()
+        same_hash, same_vector = differ <= settings.phash_distance, near.score >= settings.image_threshold
+        if (same_hash or same_vector) and correlation(one, other) >= settings.image_correlation:
+            if same_hash:
+                match = Match("image", "phash", 1 - differ / BITS, 1 - settings.phash_distance / BITS, *by)
+            else:
+                match = Match("image", "clip", near.score, settings.image_threshold, *by)
+            yield near.one, near.other, match
         elif near.score >= settings.image_propose:
-            proposed = near.score < settings.image_threshold
-            threshold = settings.image_propose if proposed else settings.image_threshold
-            yield near.one, near.other, Match("image", "clip", near.score, threshold, *by, proposed)
+            yield near.one, near.other, Match("image", "clip", near.score, settings.image_propose, *by, True)
+
+
+def correlation(one: _Picture, other: _Picture) -> float:
+    """Return the correlation of the grey values of two thumbnails, which light and contrast do not change; else 0."""
+    if one.grey is None or other.grey is None:
+        return 0.0
+    return float(one.grey @ other.grey)
+
+
+def _pictures(view: View, ids: set[str]) -> dict[str, _Picture]:
+    rows = view.lookup("image_features", "media_id", ids, ["media_id", "phash"]).to_pylist()
+    hashes = {row["media_id"]: int(row["phash"], 16) for row in rows if row["phash"]}
+    small = view.lookup("thumbnails", "media_id", ids, ["media_id", "webp"])
+    thumbnails = dict(zip(small["media_id"].to_pylist(), small["webp"].to_pylist(), strict=True))
+    return {name: _Picture(hashes.get(name), thumbnails.get(name)) for name in ids}
 
 
 def sizes(view: View, ids: set[str]) -> dict[str, int]:

@@ -86,9 +86,10 @@ class DedupSettings(Settings):
     semantic_propose: float = Field(default=0.9, gt=0, le=1)
     images: bool = True
     phash_distance: int = Field(default=6, ge=0, le=32)
-    image_verify: float = Field(default=0.9, gt=0, le=1)
+    image_verify: float = Field(default=0.75, gt=0, le=1)
     image_threshold: float = Field(default=0.98, gt=0, le=1)
-    image_propose: float = Field(default=0.95, gt=0, le=1)
+    image_correlation: float = Field(default=0.85, gt=0, le=1)
+    image_propose: float = Field(default=0.97, gt=0, le=1)
     audio: bool = True
     audio_threshold: float = Field(default=0.8, gt=0, le=1)
 
