@@ -45,10 +45,13 @@ def _tokenizer(config: Config) -> str | None:
 def fuse_settings(config: Config) -> Mapping[str, object]:
     """Return what changes the rows of fuse: its section, and whose tokens are counted if lengths are limited."""
     settings = config.section(MultimodalSettings).fuse
-    counted = resolve("lm", config.catalog.models.lm) if settings.max_tokens else None
-    return settings.model_dump(mode="json") | (
-        {"tokenizer": {"name": counted.name, "revision": counted.revision}} if counted else {}
-    )
+    if settings.max_tokens is None:
+        return settings.model_dump(mode="json", exclude={"max_tokens"})
+    from multimodal.tokens import tokenizer_revision
+
+    model = resolve("lm", config.catalog.models.lm)
+    counted = {"name": model.name, "revision": tokenizer_revision(model)}
+    return settings.model_dump(mode="json") | {"tokenizer": counted}
 
 
 FUSE = Stage(

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from catalog.dedup import REFUSAL, opt_outs
 from catalog.home import View
-from catalog.publish import Batch, Input, Plan
+from catalog.publish import PURGE, Batch, Input, Plan
 from catalog.verdicts import set_aside
 from multimodal.fuse import INPUTS, fused_id, resolve_media
 from multimodal.newest import pictures_of, speech_of
@@ -31,6 +31,7 @@ class Planner:
         self._settings = settings
         self._template = template
         self._done = done
+        self._taken_down = _taken_down_since(view)
 
     def plan(self, batch: Batch) -> Plan:
         """Plan one batch: its current documents, then documents of the batches done before that it changes."""
@@ -38,7 +39,8 @@ class Planner:
         documents = view.read("documents", DOCUMENT, [batch.batch_id]).to_pylist()
         ours = {row["document_id"] for row in documents}
         current = _current(view, documents)
-        touched = [row for row in _touched(view, batch, self._done) if row["document_id"] not in ours]
+        changed = {row["document_id"]: row for row in [*self._without_example(), *_touched(view, batch, self._done)]}
+        touched = [row for row in changed.values() if row["document_id"] not in ours]
         together = [*current, *touched]
         fused = _earlier(view, "url", {row["url"] for row in together})
         places = _places(view, together, fused, self._settings)
@@ -51,6 +53,24 @@ class Planner:
                 rows.append(_input(row, resolved, places[row["document_id"]]))
         counts = Input(batch, len(documents), num_skipped=len(documents) - len(current))
         return Plan((counts,), pa.Table.from_pylist(rows, schema=INPUTS), "document_id", PART_ROWS)
+
+    def _without_example(self) -> list[Row]:
+        """Find, once after a takedown, current documents whose example went because it showed what was taken down."""
+        if not self._taken_down:
+            return []
+        self._taken_down = False
+        fused = set(self._view.read("examples", ["document_id"])["document_id"].to_pylist())
+        documents = self._view.read("documents", ["document_id", "batch_id"], self._done).to_pylist()
+        lost = {row["document_id"] for row in _current(self._view, documents)} - fused
+        rows = self._view.lookup("documents", "document_id", lost, DOCUMENT).to_pylist()
+        return _current(self._view, [row for row in rows if row["batch_id"] in self._done])
+
+
+def _taken_down_since(view: View) -> bool:
+    """Tell whether something was taken down since the last fuse batch."""
+    published = view.state.published.values()
+    last = max((row.seq for row in published if row.stage == "fuse"), default=0)
+    return any(row.stage == PURGE and row.seq > last for row in published)
 
 
 def _current(view: View, documents: list[Row]) -> list[Row]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from catalog import files
 from catalog.errors import ModelUnavailable
-from catalog.models import Weights, cache_dir, remedy
+from catalog.models import Weights, cache_dir, fingerprint, remedy
 
 FILE = "tokenizer.json"
 
@@ -25,6 +25,12 @@ def read_tokenizer(weights: Weights) -> str:
     if not cached.is_file():
         files.replace(str(cached), _converted(weights.path).encode())
     return cached.read_text(encoding="utf-8")
+
+
+def tokenizer_revision(weights: Weights) -> str:
+    """Identify the tokenizer that would be read: other weights in the same folder leave it as it is."""
+    file = weights.path / FILE if weights.path else None
+    return f"local:{fingerprint(file)}" if file and file.is_file() else weights.revision
 
 
 def _downloaded(weights: Weights) -> Path:

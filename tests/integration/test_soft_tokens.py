@@ -59,9 +59,9 @@ def pieces(root: Path) -> list[list[Piece]]:
 
 
 @pytest.fixture(scope="module")
-def llava(tmp_path_factory: pytest.TempPathFactory, tiny_lm: Path, pieces: list[list[Piece]]) -> Path:
+def llava(tmp_path_factory: pytest.TempPathFactory, pieces: list[list[Piece]]) -> Path:
     (picture,) = (piece for piece in pieces[0] if isinstance(piece, Soft))
-    return make_llava(tmp_path_factory.mktemp("llava") / "toy", tiny_lm, picture.values.shape[1])
+    return make_llava(tmp_path_factory.mktemp("llava") / "toy", picture.values.shape[1])
 
 
 def test_patches_stand_among_the_words_where_the_page_shows_the_picture(pieces: list[list[Piece]]) -> None:

@@ -3,14 +3,16 @@
 from pathlib import Path
 from typing import Any
 
+from toytokenizer import save_tokenizer
 
-def make_llava(folder: Path, tokenizer: Path, width: int) -> Path:
+
+def make_llava(folder: Path, width: int) -> Path:
     """Write a LLaVA of about 100,000 weights whose projector takes features of `width` numbers."""
     import torch
     from transformers import AutoTokenizer, CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
     torch.manual_seed(0)
-    words: Any = AutoTokenizer.from_pretrained(tokenizer)
+    words: Any = AutoTokenizer.from_pretrained(save_tokenizer(folder))
     words.add_tokens(["<image>", "<audio>"], special_tokens=True)
     text = LlamaConfig(
         vocab_size=len(words), hidden_size=48, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4,

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer
+from toytokenizer import make_tokenizer
 
 from catalog import schema
 from catalog.errors import ConfigError
@@ -17,19 +18,6 @@ from multimodal.settings import FuseSettings, FuseTemplate
 
 FETCHED = datetime(2026, 1, 1, tzinfo=UTC)
 DEFAULTS = FuseSettings()
-
-
-def make_tokenizer() -> Tokenizer:
-    """Make a byte-level BPE tokenizer, as language models have, of few merges."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trainer = trainers.BpeTrainer(
-        vocab_size=600, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
-    )
-    tokenizer.train_from_iterator(
-        ["the kettle sings in the kitchen. the tea is green and hot. " * 9, "[image: ]"], trainer
-    )
-    return tokenizer
 
 
 TOKENIZER = make_tokenizer().to_str()
@@ -310,6 +298,7 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
     return document(*blocks, media=media, name=draw(st.sampled_from(["d1", "d2", "d3"])))
 
 
+@settings(max_examples=60)
 @given(documents(), st.booleans())
 def test_offsets_are_valid_and_segments_in_reading_order(row: dict[str, Any], limited: bool) -> None:
     """Of whole documents and of those cut into parts: what a segment says stands where it says, in source and text."""
@@ -345,6 +334,7 @@ def test_offsets_are_valid_and_segments_in_reading_order(row: dict[str, Any], li
     assert len(set(pictures)) == len(pictures)
 
 
+@settings(max_examples=40)
 @given(documents())
 def test_no_part_is_longer_than_the_limit_and_the_parts_share_nothing_but_the_document(row: dict[str, Any]) -> None:
     examples = fuse_all(row, SHORT, TOKENIZER)
@@ -382,7 +372,7 @@ def test_a_template_that_fills_the_limit_alone_is_refused() -> None:
         FuseWorker(chatty, TOKENIZER)
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(st.lists(documents(), max_size=4, unique_by=lambda row: row["document_id"]), st.randoms(use_true_random=False))
 def test_the_same_rows_in_any_order_and_any_parts(rows: list[dict[str, Any]], random: Any) -> None:
     worker = FuseWorker(SHORT, TOKENIZER)
