@@ -32,7 +32,8 @@ class Site:
         make_tokenizer().save(str(root / "lm" / "tokenizer.json"))
         self.given: dict[str, Any] = {
             "root": str(root / "home"), "engine": "local", "data_sources": [str(self.folder)],
-            "models": {"clip": "tiny_clip", "text": "no/such", "lm": str(root / "lm")}, "network": {"recrawl_after": "0s"},
+            "models": {"clip": "tiny_clip", "text": "no/such", "lm": str(root / "lm")},
+            "network": {"recrawl_after": "0s"},
             "stages": ["crawl", "extract", "embed", "dedup", "fuse"], "fuse": {"max_tokens": 40},
         }  # fmt: skip
 
