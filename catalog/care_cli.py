@@ -118,3 +118,19 @@ def maintain(
     from catalog import maintain as maintaining
 
     show(maintaining.maintain(home, config.catalog.maintenance, dry_run), as_json, maintaining.render)
+
+
+@app.command(rich_help_panel="Care")
+def scoreboard(
+    short: Annotated[bool, typer.Option("--short", help="A few minutes instead of hours.")] = False,
+    only: Annotated[list[int] | None, typer.Option(help="Measure this figure alone; may be given again.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Write the JSON document to this file too.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure the twelve figures of reliability on this machine; exit 1 if a target is missed."""
+    from catalog import scoreboard as measuring
+
+    result = measuring.scoreboard(only or (), short, output)
+    show(result, as_json, measuring.render)
+    if not result["ok"]:
+        raise typer.Exit(1)
