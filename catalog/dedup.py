@@ -119,7 +119,8 @@ class Planner:
         for one, other, match in self._matches(kind, asked, ids):
             alike.add(one, other, match)
         others = decided.media(asked | alike.matches.keys(), ids)
-        size = (pictures.sizes if kind == "image" else sounds.durations)(self._view, asked)
+        ids_in_play = asked | {record[0] for record in others}
+        size = (pictures.sizes if kind == "image" else sounds.durations)(self._view, ids_in_play)
         sized = [replace(item, size=size.get(item.content, 0)) for item in [*fresh, *others.values()]]
         return judge(sized, {item.record for item in fresh}, self._known(others, fresh), alike)
 

@@ -41,13 +41,14 @@ def put(home: Home, config: Config, day: int, texts: Mapping[str, str], title: s
     key = repr((day, sorted(texts.items())))
     home.publish_origin(CRAWL, key, 0, {"pages": schema.body("pages").empty_table()}, {})
     *_, batch = home.todo(EXTRACT, config)
-    rows = [_row(url, text, day, title, language) for url, text in texts.items()]
+    rows = [document(url, text, day, title, language) for url, text in texts.items()]
     table = pa.Table.from_pylist(rows, schema=schema.body("documents"))
     home.publish(EXTRACT, config, [Plan((Input(batch, 0),), table, "document_id", 3)], _Pass, Resources())
     return home.view().live("extract")[-1].batch_id
 
 
-def _row(url: str, text: str, day: int, title: str, language: str) -> dict[str, Any]:
+def document(url: str, text: str, day: int, title: str = "", language: str = "en") -> dict[str, Any]:
+    """A row of `documents`."""
     digest = text_sha256(text)
     return {
         "document_id": document_id(url, digest),
