@@ -39,11 +39,11 @@ format: $(READY)  ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(READY)  ## speed and the long form of the fault tests, minutes to hours; results go to benchmarks/results
-	HEADRACE_TEST_KILLS=$(KILLS) $(BIN)/python -m pytest tests/integration/test_faults.py tests/integration/test_maintain.py
+bench: $(READY)  ## speed, the scoreboard and the long form of the fault tests, hours; results go to benchmarks/results
+	$(BIN)/headrace scoreboard --output benchmarks/results/$$(date -u +%F)-scoreboard.json
+	HEADRACE_TEST_KILLS=$(KILLS) $(BIN)/python -m pytest tests/integration/test_maintain.py
 	HEADRACE_TEST_ALL_FILES=1 $(BIN)/python -m pytest tests/integration/test_damage.py
 	HEADRACE_TEST_KILLS=30 HEADRACE_TEST_PAGES=2000 $(BIN)/python -m pytest tests/integration/test_crawl.py
-	HEADRACE_TEST_REQUESTS=10000 $(BIN)/python -m pytest tests/integration/test_farm.py
 	$(BIN)/python -m benchmarks
 
 peers: .venv-peers/.ready  ## the systems that the benchmarks compare with, in an environment of their own

@@ -49,7 +49,10 @@ class Mortal:
 
 
 def drive(folder: Path, doomed: frozenset[str]) -> None:
-    """Be a driver on Ray."""
+    """Be a driver on Ray; what Ray says of the deaths goes to a file."""
+    log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
     toychain.install()
     config = toychain.make_config(folder / "home", engine="ray")
     with Home.open(config.catalog) as home:
