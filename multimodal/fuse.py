@@ -39,6 +39,7 @@ RESOLVED = pa.struct(
         ("speech", SPEECH),
     ]
 )
+ADDED = {"image_token", "audio_token", "joint", "tag_joint", "labels"}  # to templates, after homes had examples
 COPIED = ("url", "source", "source_class", "language", "licence", "fetched_at")
 
 # What fusing works on: current documents with their media resolved and their place decided.
@@ -77,9 +78,10 @@ class FuseWorker:
     def _examples(self, row: Row) -> Iterable[Row]:
         """Yield a document's example; several where it is too long for one."""
         lines = list(lines_of(row, self._settings))
-        parts = self._limit.parts(lines) if self._limit else [lines]
+        template = self._settings.template_of(row["language"])
+        parts = self._limit.parts(lines, template.separator) if self._limit else [lines]
         for number, part in enumerate(parts, 1):
-            read = assemble(part, self._settings.template)
+            read = assemble(part, template.separator)
             yield {
                 "example_id": fused_id(row["document_id"], row["media"] or (), self._template, number),
                 "document_id": row["document_id"],
@@ -93,7 +95,7 @@ class FuseWorker:
             }
 
 
-def assemble(lines: Iterable[Line], template: FuseTemplate) -> Row:
+def assemble(lines: Iterable[Line], separator: str) -> Row:
     """Join lines to the text that a model reads; say where in it each segment stands, and each row of features."""
     text = ""
     segments: list[Row] = []
@@ -103,8 +105,8 @@ def assemble(lines: Iterable[Line], template: FuseTemplate) -> Row:
         read, body = line.render()
         start = len(text)
         if line.token or read:
-            start += len(template.separator) if text else 0
-            text += (template.separator if text else "") + line.token + read
+            start += len(separator) if text else 0
+            text += (separator if text else "") + line.token + read
         said = start + len(line.token)
         if line.origin.shape:
             features.append(_features(line, start, said))
@@ -178,8 +180,11 @@ def resolve_media(
 def template_id(settings: FuseSettings, tokenizer: str | None = None) -> str:
     """Identify everything that shapes an example's rendered text."""
     shaping = settings.model_dump(mode="json", exclude={"val", "test", "max_tokens"})
-    for name in ("image_token", "audio_token"):  # empty, they shape as little as before they were settings
-        shaping["template"] = {key: value for key, value in shaping["template"].items() if key != name or value}
+    unused = FuseTemplate().model_dump(mode="json", include=ADDED)
+    given = shaping["template"].items()  # what has its default shapes as little as before it was a setting
+    shaping["template"] = {key: value for key, value in given if key not in unused or value != unused[key]}
+    if not shaping["languages"]:
+        del shaping["languages"]
     if settings.max_tokens and tokenizer:
         shaping |= {"max_tokens": settings.max_tokens, "tokenizer": text_sha256(tokenizer)}
     return settings_hash(shaping)[:12]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from catalog.errors import ConfigError
 from multimodal.lines import Line, Span, fill
-from multimodal.settings import TEMPLATE_FIELDS, FuseSettings
+from multimodal.settings import TEMPLATE_FIELDS, FuseSettings, FuseTemplate
 
 if TYPE_CHECKING:
     from semantic_text_splitter import TextSplitter
@@ -26,39 +26,36 @@ class Limit:
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._max = settings.max_tokens
-        self._separator = settings.template.separator
         self._splitters: dict[int, TextSplitter] = {}
-        self._check_template(settings)
+        for template in (settings.template, *settings.languages.values()):
+            self._check_template(template)
 
     def count(self, text: str) -> int:
         """Return how many tokens a text is, without special tokens."""
         return len(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
-    def parts(self, lines: Sequence[Line]) -> list[list[Line]]:
+    def parts(self, lines: Sequence[Line], separator: str) -> list[list[Line]]:
         """Pack lines into parts in order; every character of texts and transcripts is in exactly one."""
         waiting = [piece for line in lines for piece in self._cut(line)][::-1]
         parts: list[list[Line]] = []
         while waiting:
-            part = self._take(waiting)
-            while len(part) > 1 and self.count(self._join(part)) > self._max:  # tokens may reach over a border
+            part = self._take(waiting, separator)
+            while len(part) > 1 and self.count(_joined(part, separator)) > self._max:  # tokens may reach over a border
                 waiting.append(part.pop())
             parts.append(part)
         return parts or [[]]
 
-    def _take(self, waiting: list[Line]) -> list[Line]:
+    def _take(self, waiting: list[Line], separator: str) -> list[Line]:
         """Take lines from the end of `waiting` until about the limit, at least one."""
         part: list[Line] = []
         room = self._max
         while waiting:
             text = waiting[-1].reads()
-            room -= self.count(self._separator + text) if part and text else self.count(text)
+            room -= self.count(separator + text) if part and text else self.count(text)
             if part and room < 0:
                 break
             part.append(waiting.pop())
         return part
-
-    def _join(self, lines: Sequence[Line]) -> str:
-        return self._separator.join(text for line in lines if (text := line.reads()))
 
     def _fits(self, line: Line) -> bool:
         return self.count(line.reads()) <= self._max
@@ -122,11 +119,15 @@ class Limit:
             self._splitters[room] = TextSplitter.from_huggingface_tokenizer(self._tokenizer, room, trim=False)
         return list(self._splitters[room].chunk_indices(text))
 
-    def _check_template(self, settings: FuseSettings) -> None:
+    def _check_template(self, template: FuseTemplate) -> None:
         for name, fields in TEMPLATE_FIELDS.items():
-            words, _ = fill(getattr(settings.template, name), dict.fromkeys(fields, ""))
-            size = self.count(settings.template.image_token + settings.template.audio_token + words)
+            words, _ = fill(getattr(template, name), dict.fromkeys(fields, ""))
+            size = self.count(template.image_token + template.audio_token + words)
             if size > self._max // 2:
                 raise ConfigError(
                     f"fuse.max_tokens: template.{name} alone takes {size} of {self._max} tokens; raise it"
                 )
+
+
+def _joined(lines: Sequence[Line], separator: str) -> str:
+    return separator.join(text for line in lines if (text := line.reads()))

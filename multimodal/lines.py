@@ -80,6 +80,7 @@ def fill(template: str, words: Mapping[str, str]) -> tuple[str, dict[str, int]]:
 
 def lines_of(row: Row, settings: FuseSettings) -> Iterator[Line]:
     """Yield a document's lines in reading order: media after the block that it stands in, but before its caption."""
+    template = settings.template_of(row["language"])
     text = row["text"] or ""
     blocks: Sequence[Row] = row["blocks"] or ([{"kind": "paragraph", "start": 0, "end": len(text)}] if text else [])
     anchored: dict[int, list[Row]] = defaultdict(list)
@@ -88,16 +89,16 @@ def lines_of(row: Row, settings: FuseSettings) -> Iterator[Line]:
         _add(anchored[max(0, min(place, len(blocks) - 1))], item)
     if not blocks:
         for item in anchored[0]:
-            yield from _medium(item, 0, Span(0, 0, ""), settings)
+            yield from _medium(item, 0, Span(0, 0, ""), (template, settings))
     for index, block in enumerate(blocks):
         start, end = block["start"], block["end"]
         words = text[start:end]
         origin = Origin("text", row["document_id"], index, row["licence"])
-        written = Line(origin, (Span(start, end, words),), settings.template.text, "text", body=words)
+        written = Line(origin, (Span(start, end, words),), template.text, "text", body=words)
         caption = block["kind"] == "caption"
         place = start if caption else end
         context = Span(place, place, words)
-        media = [line for item in anchored[index] for line in _medium(item, index, context, settings)]
+        media = [line for item in anchored[index] for line in _medium(item, index, context, (template, settings))]
         yield from [*media, written] if caption else [written, *media]
 
 
@@ -110,15 +111,15 @@ def _add(items: list[Row], item: Row) -> None:
     items.append(dict(item))
 
 
-def _medium(item: Row, block: int, context: Span, settings: FuseSettings) -> Iterator[Line]:
+def _medium(item: Row, block: int, context: Span, how: tuple[FuseTemplate, FuseSettings]) -> Iterator[Line]:
     """Yield the lines of a picture, recording or film; what its block already says (`context`) is not said again."""
     words = {name: _unsaid(item[name], context.text) for name in ("caption", "alt")}
-    template: FuseTemplate = settings.template
+    template = how[0]
     if item["media_id"] is None:
-        said = {**words, "description": _described(words), "kind": item["kind"]}
+        said = {**words, "description": _described(words, template), "kind": item["kind"]}
         yield Line(Origin("", None, block), (), _unless_empty(template.missing, said, "kind"), words=said)
         return
-    pictures = [_picture(item, shown, block, (context, words), settings) for shown in _in_time(item["pictures"])]
+    pictures = [_picture(item, shown, (context, words), block, how) for shown in _in_time(item["pictures"])]
     if item["speech"] is None:
         yield from pictures
         return
@@ -130,22 +131,23 @@ def _in_time(pictures: Sequence[Row] | None) -> list[Row]:
     return sorted(pictures or (), key=lambda shown: shown["seconds"] or 0.0)
 
 
-def _picture(item: Row, shown: Row, block: int, given: tuple[Span, Mapping[str, str]], settings: FuseSettings) -> Line:
+def _picture(
+    item: Row, shown: Row, given: tuple[Span, Mapping[str, str]], block: int, how: tuple[FuseTemplate, FuseSettings]
+) -> Line:
     """Make the line of a picture, or of one key frame of a film: what the page says of a film goes to the first."""
-    context, words = given
+    (context, words), (template, settings) = given, how
     scored = [tag for tag in shown["tags"] or () if tag["score"] >= settings.min_tag_score]
     best = sorted(scored, key=lambda tag: (-tag["score"], tag["label"]))[: settings.num_tags]
     first = shown is _in_time(item["pictures"])[0]
     said = {
         **({name: words[name] if first else "" for name in words}),
         "generated": shown["caption"] or "",
-        "tags": ", ".join(tag["label"] for tag in best),
+        "tags": template.tag_joint.join(template.labels.get(tag["label"], tag["label"]) for tag in best),
     }
-    said["description"] = _described(said)
+    said["description"] = _described(said, template)
     seconds = (shown["seconds"], shown["seconds"]) if shown["seconds"] is not None else None
     span = Span(context.start, context.end, said["description"], seconds)
     origin = _origin("image", item, block, shown, "image_patches")
-    template = settings.template
     token = template.image_token if origin.shape else ""
     return Line(origin, (span,), _unless_empty(template.image, said), words=said, token=token)
 
@@ -154,7 +156,7 @@ def _speech(item: Row, block: int, words: Mapping[str, str], template: FuseTempl
     """Make the line that says a whole recording."""
     speech = item["speech"]
     said = {"caption": "", "alt": "", **words}
-    said["description"] = _described(said)
+    said["description"] = _described(said, template)
     origin = _origin("audio", item, block, speech, "audio_states")
     token = template.audio_token if origin.shape else ""
     spans = passages(speech["text"], speech["passages"] or (), speech["duration"])
@@ -204,8 +206,8 @@ def _interleaved(pictures: Sequence[Line], spoken: Line) -> Iterator[Line]:
         yield spoken.of(waiting)
 
 
-def _described(words: Mapping[str, str]) -> str:
-    return "; ".join(dict.fromkeys(value for value in words.values() if value))
+def _described(words: Mapping[str, str], template: FuseTemplate) -> str:
+    return template.joint.join(dict.fromkeys(value for value in words.values() if value))
 
 
 def _unsaid(words: str | None, context: str) -> str:

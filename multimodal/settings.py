@@ -90,6 +90,9 @@ class FuseTemplate(Settings):
     separator: str = "\n\n"
     image_token: str = ""  # such as <image>, before each picture that has features for soft tokens
     audio_token: str = ""
+    joint: str = "; "  # between caption, alt text and tags in a description
+    tag_joint: str = ", "
+    labels: dict[str, str] = Field(default_factory=dict)  # what a tag is called, such as {moon: 月亮}
 
     @field_validator(*TEMPLATE_FIELDS)
     @classmethod
@@ -111,11 +114,16 @@ class FuseSettings(Settings):
     """How documents and their media become training examples; every field changes results."""
 
     template: FuseTemplate = FuseTemplate()
+    languages: dict[str, FuseTemplate] = Field(default_factory=dict)  # templates of documents in these (ISO 639-1)
     num_tags: int = Field(default=3, ge=0)
     min_tag_score: float = Field(default=0.5, ge=0, le=1)  # what a small CLIP says below it is often wrong
     val: float = Field(default=0.1, ge=0, lt=1)  # share of duplicate clusters held out for choosing between models
     test: float = Field(default=0.1, ge=0, lt=1)  # share held out for the final word on a model
     max_tokens: int | None = Field(default=None, ge=16)  # of models.lm in an example; longer documents become several
+
+    def template_of(self, language: str | None) -> FuseTemplate:
+        """Return the template for documents in a language."""
+        return self.languages.get(language or "", self.template)
 
     @model_validator(mode="after")
     def _leaves_something_to_train_on(self) -> Self:

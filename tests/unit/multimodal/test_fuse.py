@@ -170,6 +170,18 @@ def test_the_template_is_a_setting_and_changes_the_id() -> None:
     assert template_id(FuseSettings(val=0.2)) == template_id(DEFAULTS)
 
 
+def test_a_document_reads_in_its_own_language() -> None:
+    chinese = FuseTemplate(image="［图：{description}］", joint="；", tag_joint="、", labels={"moon": "月亮"})
+    wanted = FuseSettings(languages={"zh": chinese})
+    picture = medium("p", alt="满月", pictures=[seen(tags=[{"label": "moon", "score": 0.9}])])
+    assert (
+        fuse({**document("中秋。", media=[picture]), "language": "zh"}, wanted)["text"]
+        == "中秋。\n\n［图：满月；月亮］"
+    )
+    assert fuse(document("Autumn.", media=[picture]), wanted)["text"] == "Autumn.\n\n[image: 满月; moon, sky]"
+    assert template_id(wanted) != template_id(DEFAULTS)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
