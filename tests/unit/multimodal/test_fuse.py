@@ -173,11 +173,10 @@ def test_the_template_is_a_setting_and_changes_the_id() -> None:
 def test_a_document_reads_in_its_own_language() -> None:
     chinese = FuseTemplate(image="［图：{description}］", joint="；", tag_joint="、", labels={"moon": "月亮"})
     wanted = FuseSettings(languages={"zh": chinese})
-    picture = medium("p", alt="满月", pictures=[seen(tags=[{"label": "moon", "score": 0.9}])])
-    assert (
-        fuse({**document("中秋。", media=[picture]), "language": "zh"}, wanted)["text"]
-        == "中秋。\n\n［图：满月；月亮］"
-    )
+    tags = [{"label": "moon", "score": 0.9}, {"label": "sky", "score": 0.8}]
+    picture = medium("p", alt="满月", pictures=[seen(tags=tags)])
+    page = {**document("中秋。", media=[picture]), "language": "zh"}
+    assert fuse(page, wanted)["text"] == "中秋。\n\n［图：满月；月亮、sky］"
     assert fuse(document("Autumn.", media=[picture]), wanted)["text"] == "Autumn.\n\n[image: 满月; moon, sky]"
     assert template_id(wanted) != template_id(DEFAULTS)
 
