@@ -23,14 +23,20 @@ REPO = FOLDER.parent
 BENCHMARKS: dict[str, tuple[str | None, tuple[str, ...]]] = {
     "annotate_relations": ("relations/dev.jsonl", ()),
     "annotate_speed": ("pages/ground-truth.json", ("--rounds", "3")),
+    "chinese_entities": ("README.md", ()),
     "minhash": ("README.md", ()),
     "extraction": ("README.md", ()),
     "anchors": ("README.md", ()),
     "images": ("site/index.html", ()),
     "crawl": (None, ()),
+    "embed": ("site/index.html", ()),
     "publish": (None, ()),
+    "scale": (None, ()),
     "warc_read": ("site/index.html", ()),
     "vectors": (None, ()),
+    "semantic": ("README.md", ()),
+    "image_dups": ("site/index.html", ()),
+    "audio_dups": ("speech/manifest.jsonl", ()),
 }
 LIBRARIES = ("headrace", "pyarrow", "pyiceberg", "spacy", "torch")
 

@@ -3,9 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from benchmarks.neardup import Document
 from catalog import pipeline, schema
@@ -19,8 +22,11 @@ DAY = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class _Pass:
+    def __init__(self, table: str) -> None:
+        self._table = table
+
     def __call__(self, part: pa.Table) -> Mapping[str, pa.Table]:
-        return {"documents": part}
+        return {self._table: part}
 
 
 def _nothing(home: Home, config: Config) -> StageReport:
@@ -29,20 +35,24 @@ def _nothing(home: Home, config: Config) -> StageReport:
 
 CRAWL = Stage("crawl", (), ("pages",), 1, lambda _: {}, _nothing)
 EXTRACT = Stage("extract", ("crawl",), ("documents",), 1, lambda _: {}, _nothing)
-STAGES = {stage.name: stage for stage in (CRAWL, EXTRACT, DEDUP)}
+EMBED = Stage("embed", ("extract",), ("text_features",), 1, lambda _: {}, _nothing)
+STAGES = {stage.name: stage for stage in (CRAWL, EXTRACT, EMBED, DEDUP)}
 
 
 @contextmanager
-def opened(root: Path) -> Iterator[tuple[Home, Config]]:
-    """Open a home with the cheap stages in front of dedup."""
+def opened(root: Path, with_vectors: bool = False, **dedup: object) -> Iterator[tuple[Home, Config]]:
+    """Open a home with the cheap stages in front of dedup, which has these settings."""
     pipeline.stages = lambda: STAGES  # type: ignore[assignment]
-    config = Config({"root": str(root), "engine": "local"})
+    stages = ["crawl", "extract", *(["embed"] if with_vectors else []), "dedup"]
+    config = Config({"root": str(root), "engine": "local", "stages": stages, "dedup": dedup})
     with Home.open(config.catalog) as home:
         yield home, config
 
 
-def put(home: Home, config: Config, documents: Sequence[Document], second: int) -> None:
-    """Publish documents as one extract batch, fetched one a second."""
+def put(
+    home: Home, config: Config, documents: Sequence[Document], second: int, vectors: NDArray[np.float32] | None = None
+) -> None:
+    """Publish documents as one extract batch, fetched one a second, and their sentence vectors [documents, D]."""
     home.publish_origin(CRAWL, str(second), 0, {"pages": schema.body("pages").empty_table()}, {})
     *_, batch = home.todo(EXTRACT, config)
     rows = [
@@ -59,14 +69,31 @@ def put(home: Home, config: Config, documents: Sequence[Document], second: int) 
     ]
     table = pa.Table.from_pylist(rows, schema=schema.body("documents"))
     plan = Plan((Input(batch, len(rows)),), table, "document_id")
-    home.publish(EXTRACT, config, [plan], _Pass, Resources())
+    home.publish(EXTRACT, config, [plan], partial(_Pass, "documents"), Resources())
+    if vectors is None:
+        return
+    *_, batch = home.todo(EMBED, config)
+    made_by = pa.array(["given"] * len(rows))
+    features = pa.table(
+        {
+            "document_id": table["document_id"],
+            "vector": pa.ListArray.from_arrays(np.arange(len(rows) + 1, dtype=np.int32) * vectors.shape[1],
+                                               vectors.reshape(-1)),
+            "model": made_by,
+            "revision": made_by,
+        },
+        schema=schema.body("text_features"),
+    )  # fmt: skip
+    plan = Plan((Input(batch, len(rows)),), features, "document_id", part_rows=10_000)
+    home.publish(EMBED, config, [plan], partial(_Pass, "text_features"), Resources())
 
 
 def dedup(home: Home, config: Config) -> list[tuple[str, str]]:
     """Run the stage; return its decisions as pairs of the documents' ids."""
     DEDUP.run(home, config)
     view = home.view()
-    rows = view.read("duplicates", ["record_id", "kept_id"])
+    rows = view.read("duplicates", ["record_id", "kept_id", "state"])
+    rows = rows.filter(pa.compute.not_equal(rows["state"], "proposed"))
     known = view.lookup(
         "documents", "document_id", {*rows[0].to_pylist(), *rows[1].to_pylist()}, ["document_id", "url"]
     )
