@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import catalog
-from catalog import audit, files, models, rebuild
+from catalog import audit, duplicates, files, models, rebuild
 from catalog.audit import Finding, verdict
 from catalog.errors import Corrupt, ModelUnavailable
 from catalog.home import Home, place_of
@@ -52,6 +52,9 @@ def look_over(home: Home, repair: bool = False, are_files_checked: bool = False)
     shards, damaged = audit.shards(home.warehouse, view)
     tables = [] if are_files_checked else [audit.table_files(home.warehouse)[0]]
     findings = [audit.ledger(view.state), shards, *tables, *audit.rows(view, damaged)]
+    if not damaged:
+        remedy = "update headrace if a newer one wrote them, else restore the batch from a backup"
+        findings.append(verdict("decisions", duplicates.problems(view), "each says how it came about", remedy))
     return [*findings, audit.segments(home.warehouse), *_indexes(home, damaged, repair)]
 
 

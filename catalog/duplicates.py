@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -54,10 +54,24 @@ def listed(home: Home, kinds: Sequence[str], states: Sequence[str], limit: int) 
     return {"counts": found, "pairs": _located(view, rows)}
 
 
-def counts(view: View) -> dict[str, dict[str, int]]:
-    """Count the decisions by kind and by state."""
-    with _pairs(view) as db:
-        return _counted(db)
+def totals(view: View) -> dict[str, dict[str, int]]:
+    """Count the rows of decisions by kind and by what dedup said; what stewards said is left to `listed`."""
+    text = "SELECT kind, coalesce(state, 'decided'), count(*) FROM duplicates GROUP BY ALL ORDER BY ALL"
+    with sql.connect(view, {"duplicates"}) as db, sql.reading("duplicates"):
+        return _nested(db.execute(text).fetchall())
+
+
+def problems(view: View) -> list[str]:
+    """Name decisions that no dedup writes: of an unknown kind or state, below their threshold, without their model."""
+    text = f"""
+        SELECT DISTINCT batch_id, CASE
+            WHEN kind NOT IN {_any((), (*KINDS, *NO_DECISION))} THEN 'a decision of the unknown kind ' || kind
+            WHEN coalesce(state, 'decided') NOT IN ('decided', 'proposed') THEN 'a decision in the state ' || state
+            WHEN score < threshold - 1e-9 THEN kind || ' decisions below their threshold'
+            WHEN kind IN ('semantic', 'image') AND coalesce(model, '') = '' THEN kind || ' decisions without a model'
+        END AS said FROM duplicates WHERE said IS NOT NULL ORDER BY ALL"""  # noqa: S608 — of known words
+    with sql.connect(view, {"duplicates"}) as db, sql.reading("duplicates"):
+        return [f"dedup batch {batch} holds {said}" for batch, said in db.execute(text).fetchall()]
 
 
 @contextmanager
@@ -68,7 +82,10 @@ def _pairs(view: View) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def _counted(db: duckdb.DuckDBPyConnection) -> dict[str, dict[str, int]]:
-    rows = db.execute("SELECT kind, state, count(*) FROM pairs GROUP BY ALL ORDER BY ALL").fetchall()
+    return _nested(db.execute("SELECT kind, state, count(*) FROM pairs GROUP BY ALL ORDER BY ALL").fetchall())
+
+
+def _nested(rows: Iterable[tuple[str, str, int]]) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {}
     for kind, state, number in rows:
         found.setdefault(kind, {})[state] = number
