@@ -14,9 +14,8 @@ if TYPE_CHECKING:
     from spacy.vocab import Vocab
 
 NEGATIONS = frozenset({"neg", "ng"})  # the label in spaCy's English and Chinese models, and in its German ones
-DENIALS = frozenset(
-    "不 未 没 没有 并不 并非 不再 从未 非 曾 前 原".split()
-)  # before a token pattern's first word, or in it
+# a token pattern's word, or the one before its first, that says it is not so, or not any more
+DENIALS = frozenset(("不", "未", "没", "没有", "并不", "并非", "不再", "从未", "非", "曾", "前", "原"))
 
 
 @dataclass(frozen=True, order=True)
@@ -79,7 +78,8 @@ class RelationFinder:
 
     def _matches(self, sentence: "Span") -> Iterator[tuple[Pattern, tuple[int, int], Sequence[int]]]:
         """Yield each match's pattern, the places of its head and tail, and those of all its tokens."""
-        for key, start, end, alignment in self._surface(sentence, with_alignments=True) if self._surface else ():
+        surface: Any = self._surface(sentence, with_alignments=True) if len(self._surface) else ()
+        for key, start, end, alignment in surface:
             pattern = self._patterns[key]
             ends = (start + alignment.index(_node(pattern, "head")), start + alignment.index(_node(pattern, "tail")))
             yield pattern, ends, range(max(0, start - 1), end)

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 MAX_WORDS = 4
 CONTENT = frozenset({"NOUN", "PROPN", "ADJ"})
+UNSPACED = frozenset({"zh", "ja", "th"})  # languages that put no blanks between words
 
 
 def find_topics(doc: "Doc", num_topics: int) -> list[tuple[str, float]]:
@@ -27,21 +28,28 @@ def find_topics(doc: "Doc", num_topics: int) -> list[tuple[str, float]]:
     weights = {key: count * log(1 + len(key)) * (1 - first[key] / (2 * len(doc))) for key, count in counts.items()}
     total = sum(weights.values())
     ranked = sorted(weights, key=lambda key: (-weights[key], key))[:num_topics]
-    return [(" ".join(key), weights[key] / total) for key in ranked]
+    blank = "" if doc.lang_ in UNSPACED else " "
+    return [(blank.join(key), weights[key] / total) for key in ranked]
 
 
 def _phrases(doc: "Doc") -> list[tuple[tuple[str, ...], int]]:
-    """Cut runs of content words that end in a noun: the noun phrases without their articles and pronouns."""
+    """Cut runs of content words that end in a noun: the noun phrases without their articles and pronouns.
+
+    Without blanks a run would join too much: there a name is a phrase of its own, and one character alone is none.
+    """
+    unspaced = doc.lang_ in UNSPACED
     found: list[tuple[tuple[str, ...], int]] = []
     run: list[Token] = []
     for token in doc:
-        if token.pos_ in CONTENT and not token.is_stop and any(letter.isalpha() for letter in token.text):
+        content = token.pos_ in CONTENT and not token.is_stop and any(letter.isalpha() for letter in token.text)
+        alone = unspaced and (bool(token.ent_type_) or any(other.ent_type_ for other in run[-1:]))
+        if alone or not content:
+            _close(run, found)
+            run = []
+        if content:
             run.append(token)
-            continue
-        _close(run, found)
-        run = []
     _close(run, found)
-    return found
+    return [(phrase, place) for phrase, place in found if not unspaced or len("".join(phrase)) > 1]
 
 
 def _close(run: "list[Token]", found: list[tuple[tuple[str, ...], int]]) -> None:
