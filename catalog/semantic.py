@@ -10,7 +10,7 @@ from catalog.neighbours import Near
 from catalog.settings import DedupSettings
 
 REACH = 180  # words that a sentence model reads at least; what comes after them it does not know
-LENGTHS = 0.8  # of two texts of which one may stand for the other, the shorter one's share of the longer
+LENGTHS = 0.7  # of two texts of which one may stand for the other, the shorter one's share of the longer
 SHARED = 0.25  # share of the words of two texts that are longer than the model reads
 
 
