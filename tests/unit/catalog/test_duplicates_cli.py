@@ -1,6 +1,7 @@
 """`headrace duplicates` as a user meets it."""
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,8 +9,11 @@ from typing import Any, Protocol
 
 import pytest
 import storybook
+import yaml
 
 from catalog import cli
+from catalog.duplicates_cli import duplicates_app
+from catalog.settings import Config
 
 
 class Run(Protocol):
@@ -79,3 +83,11 @@ def test_what_cannot_be_done_is_said_in_a_line(run: Run, arguments: tuple[str, .
     ended, printed = run(*arguments)
     assert ended == code
     assert said in " ".join(printed.replace("│", " ").split())
+
+
+def test_the_guide_names_settings_and_commands_that_exist(repo: Path) -> None:
+    text = (repo / "docs" / "duplicates.md").read_text()
+    (example,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert Config(yaml.safe_load(example)).catalog.dedup.semantic_threshold == 0.97
+    known = {command.name for command in duplicates_app.registered_commands}
+    assert set(re.findall(r"headrace duplicates (\w+)", text)) == known
