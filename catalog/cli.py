@@ -1,5 +1,6 @@
 """The command line: one command, whose words are the stages' names. Commands parse, call one function and render."""
 
+import gc
 import json
 import logging
 import os
@@ -58,8 +59,11 @@ def show(result: dict[str, Any], as_json: bool, render: "Callable[[dict[str, Any
 
 def existing(root: Path | None) -> "tuple[Home, Config]":
     """Open a home that exists, with the configuration that last ran in it."""
+    gc.disable()  # what is imported stays: looking for cycles in it would take a seventh of the command's time
     from catalog.home import Home
 
+    gc.freeze()
+    gc.enable()
     config = last_configuration(root)
     return Home.open(config.catalog), config
 
@@ -288,8 +292,8 @@ def _set_up_logging(verbose: bool) -> None:
 
 def _add_spokes() -> None:
     from catalog.care_cli import app as care
-    from catalog.examples_cli import app as examples
     from catalog.duplicates_cli import app as duplicates
+    from catalog.examples_cli import app as examples
     from catalog.review_cli import app as review
 
     app.add_typer(care)

@@ -17,7 +17,7 @@ from catalog import compact, failpoint, files, shards
 from catalog.errors import Corrupt
 from catalog.home import Home
 from catalog.keys import filled
-from catalog.schema import TABLES
+from catalog.schema import TABLES, Reason
 from catalog.store import committing
 from catalog.warc import iterate_segment
 
@@ -197,6 +197,26 @@ def erase_records(warehouse: str, records: Sequence[tuple[str, int, int]]) -> in
         _overwrite(files.join(warehouse, path), members)
         failpoint.reach("purge-archive")
     return len(by_path)
+
+
+def erase_refused(home: Home) -> int:
+    """Overwrite the archived records of pages whose text was taken down under another address; return how many."""
+    view = home.view()
+    rows = view.read("rejects", ["record_id", "stage", "reason"])
+    refused = pc.and_(pc.equal(rows["reason"], Reason.PURGED.value), pc.equal(rows["stage"], "extract"))
+    ids = rows.filter(refused)["record_id"].to_pylist()
+    found = view.lookup("pages", "page_id", ids, ["warc_path", "warc_offset", "warc_length"]).to_pylist() if ids else []
+    members = {tuple(row.values()) for row in found if row["warc_path"]}
+    left = [member for member in sorted(members) if not _is_blank(home.warehouse, *member)]
+    erase_records(home.warehouse, left)
+    return len(left)
+
+
+def _is_blank(warehouse: str, path: str, offset: int, length: int) -> bool:
+    fs, place = files.open_fs(files.join(warehouse, path))
+    with fs.open(place, "rb") as file:
+        file.seek(offset)
+        return bool(file.read(length) == blank(length))
 
 
 def records_of(warehouse: str, path: str, urls: frozenset[str]) -> list[tuple[str, int, int]]:

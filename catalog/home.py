@@ -14,7 +14,7 @@ from catalog.publish import Batch, Input, Plan, Publisher, publish_origin
 from catalog.schema import TABLES
 from catalog.settings import CatalogSettings, Config, Resources
 from catalog.stage import Stage, StageReport, Worker
-from catalog.store import Store, snapshot_filter
+from catalog.store import Store, has_columns, snapshot_filter
 
 __all__ = ["Batch", "Home", "Input", "Plan", "View"]
 
@@ -47,12 +47,14 @@ class View:
     def urls(self, table: str) -> list[str]:
         """Return the URLs of all data files of a table (live rows and others)."""
         if table not in self._urls:
-            self._urls[table] = self._store.plan(self._store.load(table), None)
+            stored = self._store.find(table)
+            self._urls[table] = self._store.plan(stored, None) if stored else []
         return self._urls[table]
 
     def evolved(self, table: str) -> bool:
         """Tell whether some files of a table may lack columns that were added later."""
-        return len(self._store.load(table).metadata.schemas) > 1
+        stored = self._store.find(table)
+        return stored is not None and len(stored.metadata.schemas) + (not has_columns(stored, TABLES[table])) > 1
 
     def read(self, table: str, columns: Sequence[str] | None = None, batches: Iterable[str] | None = None) -> pa.Table:
         """Read the live rows of a table, or all rows of the given published batches.
@@ -60,7 +62,8 @@ class View:
         Those may be newer than this view, or off since: a plan that got an input without its rows would lose them.
         """
         ids = self._holding(table) if batches is None else sorted(set(batches))
-        urls = self.urls(table) if batches is None else self._store.plan(self._store.load(table), ids) if ids else []
+        stored = self._store.find(table) if batches is not None and ids else None
+        urls = self.urls(table) if batches is None else self._store.plan(stored, ids) if stored else []
         try:
             dataset = self._store.dataset(urls, TABLES[table])
             return dataset.to_table(columns=list(columns) if columns else None, filter=snapshot_filter(ids))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from catalog import progress
+from catalog import erase, progress
 from catalog.collect import Collector
 from catalog.compact import compact
 from catalog.errors import InputError
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 
 def maintain(home: Home, settings: MaintenanceSettings, dry_run: bool = False) -> dict[str, Any]:
-    """Compact, expire and collect; with `dry_run` only say what the collector would remove now.
+    """Compact, expire, collect, and erase archived records of what had been taken down and was offered again.
 
+    With `dry_run` only say what the collector would remove now.
     Raise InputError if another process maintains this home.
     """
     with maintaining(home.root):
@@ -52,11 +53,13 @@ def _maintain(home: Home, settings: MaintenanceSettings, dry_run: bool) -> dict[
         for table in () if dry_run else ("batches", *TABLES):
             expired[table] = home.store.expire_before(table, now - settings.retention_hours * 3600)
             bar.advance(1)
+        erased = 0 if dry_run else erase.erase_refused(home)
         removed = Collector(home, settings, now, dry_run).run()
     return {
         "dry_run": dry_run,
         "compacted": {table: counts for table, counts in compacted.items() if counts["from"]},
         "expired": {table: count for table, count in expired.items() if count},
+        "erased": erased,
         "removed": removed,
     }
 
@@ -69,5 +72,7 @@ def render(result: dict[str, Any], console: "Console") -> None:
     lines += [f"{table}: {count:,} old versions forgotten" for table, count in result["expired"].items()]
     verb = "would be removed" if result["dry_run"] else "removed"
     lines += [f"{kind}: {n['files']:,} files {verb}, {decimal(n['bytes'])}" for kind, n in result["removed"].items()]
+    if result["erased"]:
+        lines.append(f"{result['erased']:,} archived records overwritten, of what had been taken down and came again")
     for line in lines or ["nothing to do"]:
         console.print(line, highlight=False, markup=False)

@@ -105,18 +105,20 @@ def _machine(folder: Path, short: bool) -> Measured:
     return Measured(f"0 violations in {steps} steps, recall@10 at least {machine.RECALL:g}", True)
 
 
-def _tests(*names: str, **long: str) -> Callable[[Path, bool], Measured]:
-    """Return what measures a figure by tests of the checkout; `long` is their environment in the long form."""
+@dataclass(frozen=True)
+class Tests:
+    """Measures a figure by tests of the checkout; `long` is their environment in the long form."""
 
-    def measure(folder: Path, short: bool) -> Measured:
+    names: tuple[str, ...]
+    long: tuple[tuple[str, str], ...] = ()
+
+    def __call__(self, folder: Path, short: bool) -> Measured:
         from catalog.proving import suites
 
-        count, failed, told = suites.measure(folder, names, {} if short else long)
+        count, failed, told = suites.measure(folder, self.names, {} if short else dict(self.long))
         said = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in told.items())
         value = f"{count - len(failed)} of {count} tests pass" + (f": {said}" if said else "")
         return Measured(value, not failed, tuple(failed))
-
-    return measure
 
 
 def _web(folder: Path, short: bool) -> Measured:
@@ -128,20 +130,21 @@ def _share(count: int, wrong: list[str], what: str) -> Measured:
     return Measured(f"{good} of {count} {what}", not wrong, tuple(wrong))
 
 
-INGEST = "tests/integration/"
+PLACE = "tests/integration/"
+HOSTILE = Tests((PLACE + "test_hostile.py",))
+MANNERS = Tests((PLACE + "test_farm.py", "tests/unit/ingest/test_robots.py"), (("HEADRACE_TEST_REQUESTS", "10000"),))
+SSRF = Tests((PLACE + "test_ssrf.py",))
+MEDIA = Tests((PLACE + "test_hostile_media.py",))
 FIGURES = (
     Figure(1, "batches lost or doubled after kill -9", "0 / 0", _kills),
     Figure(2, "lost or doubled on rerun, drivers racing", "0 / 0", _races),
     Figure(3, "power-loss survival", "100 %", _power),
     Figure(4, "Ray faults: completion, work redone", "100 %, ≤ 1.2x", _deaths),
     Figure(5, "disk full or failing", "0 false acknowledgements, recovers", _disk),
-    Figure(6, "hostile HTTP server", "all ended in budget, classed", _tests(INGEST + "test_hostile.py")),
-    Figure(
-        7, "robots and politeness violations", "0",
-        _tests(INGEST + "test_farm.py", "tests/unit/ingest/test_robots.py", HEADRACE_TEST_REQUESTS="10000"),
-    ),
-    Figure(8, "SSRF canary hits", "0 hits, 0 false blocks", _tests(INGEST + "test_ssrf.py")),
-    Figure(9, "hostile media contained", "≤ 512 MB, ≤ 30 s, none lost", _tests(INGEST + "test_hostile_media.py")),
+    Figure(6, "hostile HTTP servers", "all ended in budget, classed", HOSTILE),
+    Figure(7, "robots and politeness violations", "0", MANNERS),
+    Figure(8, "SSRF canary hits", "0 hits, 0 false blocks", SSRF),
+    Figure(9, "hostile media contained", "≤ 512 MB, ≤ 30 s, none lost", MEDIA),
     Figure(10, "takedown completeness", "0 bytes, 0 resurrections", _takedown),
     Figure(11, "tables, indexes and pulls agree", "0 violations, recall@10 ≥ .99", _machine),
     Figure(12, "web app at a million rows", "p95 < 300 ms, 100 % authorised", _web),

@@ -6,7 +6,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from catalog import pipeline, sql
+from catalog import duplicates, pipeline, sql
 from catalog.home import Home, View, pending
 from catalog.ledger import State
 from catalog.schema import TABLES
@@ -31,6 +31,7 @@ def status(home: Home, config: Config) -> dict[str, Any]:
         "pending": {
             stage.name: len(pending(view.state, stage, config)) for stage in pipeline.enabled(config) if stage.reads
         },
+        "duplicates": duplicates.totals(view),
         "sources": sources(view),
         "freshness": freshness(home.root, config),
     }
@@ -46,7 +47,8 @@ def tables(home: Home, state: State) -> dict[str, dict[str, int]]:
         batches.update(table for table, count in written.items() if count)
     found = {}
     for name in ("batches", *TABLES):
-        snapshot = home.store.load(name).current_snapshot()
+        table = home.store.find(name)
+        snapshot = table.current_snapshot() if table else None
         totals = snapshot.summary.additional_properties if snapshot and snapshot.summary else {}
         found[name] = {
             "rows": rows[name],
@@ -105,6 +107,9 @@ def render(result: dict[str, Any], console: "Console") -> None:
     for stage, reasons in result["rejects"].items():
         turned_away = ", ".join(f"{reason} {count:,}" for reason, count in reasons.items())
         console.print(f"rejected by {stage}: {turned_away}", highlight=False)
+    for kind, states in result["duplicates"].items():
+        told = ", ".join(f"{count:,} {state}" for state, count in states.items())
+        console.print(f"duplicates, {kind}: {told}", highlight=False)
     for name, source in result["sources"].items():
         line = f"source class {name}: {source['pages']:,} pages ({source['share']:.1%}), last {source['last_fetched']}"
         console.print(line, highlight=False, markup=False)

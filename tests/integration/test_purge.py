@@ -109,6 +109,11 @@ def test_a_page_goes_with_what_only_it_shows_and_stays_away(site: Path, config: 
         assert {"otter.html", "otter.png", "copy.png"}.isdisjoint(urls(home, "pages")), "URL or payload came back"
         refused = sql.query(home, "SELECT url, reason FROM rejects WHERE stage = 'extract'")["rows"]
         assert [(Path(row["url"]).name, row["reason"]) for row in refused] == [("again.html", "purged")]
+        assert purge.proof.search(home, [b"The otter of pond 0 sleeps"], Path())["found"] == 1, "its text was archived"
+        assert maintain(home, MaintenanceSettings())["erased"] == 1
+        assert purge.proof.search(home, [b"The otter of pond 0 sleeps"], Path())["found"] == 0
+        assert maintain(home, MaintenanceSettings())["erased"] == 0
+    assert in_order(config) == []
 
 
 def test_going_back_and_forth_brings_nothing_back(site: Path, config: Config) -> None:

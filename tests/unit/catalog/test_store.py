@@ -9,7 +9,7 @@ from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table.update.snapshot import ExpireSnapshots
 from sqlalchemy.exc import OperationalError
 
-from catalog import schema, store
+from catalog import schema, status, store
 from catalog.errors import CommitConflict, Corrupt, InputError
 from catalog.home import Home
 from catalog.ledger import Row, now
@@ -184,3 +184,18 @@ def test_many_processes_may_open_a_new_home_at_once(tmp_path: Path) -> None:
     for k in range(3):
         racers = [drivers.start(open_only, tmp_path / str(k)) for _ in range(4)]
         assert [drivers.finish(racer) for racer in racers] == [0, 0, 0, 0]
+
+
+def test_reading_makes_no_table_and_writes_nothing(home: Home) -> None:
+    home.view()  # the ledger is there
+    before = sorted(path for path in home.root.rglob("*"))
+    assert home.view().read("examples").num_rows == 0
+    assert not home.view().evolved("examples")
+    assert status.tables(home, home.view().state)["examples"] == {"rows": 0, "batches": 0, "files": 0, "bytes": 0}
+    assert sorted(path for path in home.root.rglob("*")) == before
+    assert home.store.names() == ["batches"]
+
+
+def test_commits_to_sqlite_sync_the_folder_too(home: Home) -> None:
+    with home.store._catalog.engine.connect() as connection:  # type: ignore[attr-defined]
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 3, "a power loss may take a commit back"
