@@ -110,8 +110,11 @@ def test_classes_may_hold_brackets() -> None:
     out = io.StringIO()
     source = {"pages": 1, "share": 1.0, "last_fetched": None}
     status.render(
-        {"tables": {}, "rejects": {}, "pending": {}, "freshness": {}, "sources": {"a [/b]": source}}, Console(file=out)
-    )
+        {"tables": {}, "rejects": {}, "duplicates": {"image": {"proposed": 2}}, "pending": {}, "freshness": {},
+         "sources": {"a [/b]": source}},
+        Console(file=out),
+    )  # fmt: skip
+    assert "duplicates, image: 2 proposed" in out.getvalue()
     assert "source class a [/b]: 1 pages" in out.getvalue()
 
 
