@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -22,11 +22,11 @@ from multimodal import hub
 from multimodal.decode import Reject
 from multimodal.geometry import Geometry
 from multimodal.looking import fit
+from multimodal.precision import Dtype
 from multimodal.sandbox import Sandbox
 from multimodal.tags import Calibration
 
 Pixels: TypeAlias = NDArray[np.uint8]
-Dtype: TypeAlias = Literal["float32", "bfloat16"]
 DEFAULT_PROMPT = "a photo of a {}"
 
 
@@ -60,7 +60,7 @@ class ClipEncoder:
     @torch.inference_mode()
     def encode(self, pixels: Pixels) -> NDArray[np.float32]:
         """Encode pictures, uint8 [N, H, W, 3] in the model's geometry, as one batch."""
-        return _numpy(self._network.encode_image(self._scaled(pixels), normalize=True))
+        return _unit(self._network.encode_image(self._scaled(pixels)))
 
     @torch.inference_mode()
     def encode_patches(self, pixels: Pixels) -> tuple[NDArray[np.float32], NDArray[np.float16]]:
@@ -71,9 +71,8 @@ class ClipEncoder:
         found = self._network.visual.forward_intermediates(
             self._scaled(pixels), indices=1, normalize_intermediates=True
         )
-        vectors = torch.nn.functional.normalize(found["image_features"], dim=-1)
         places = found["image_intermediates"][-1].flatten(2).transpose(1, 2)
-        return _numpy(vectors), places.half().cpu().numpy()
+        return _unit(found["image_features"]), places.half().cpu().numpy()
 
     def _scaled(self, pixels: Pixels) -> torch.Tensor:
         batch = torch.from_numpy(pixels).to(self._device).permute(0, 3, 1, 2)  # so it is channels_last already
@@ -82,7 +81,7 @@ class ClipEncoder:
     @torch.inference_mode()
     def encode_text(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Encode texts as one batch."""
-        return _numpy(self._network.encode_text(self._tokenize(list(texts)).to(self._device), normalize=True))
+        return _unit(self._network.encode_text(self._tokenize(list(texts)).to(self._device)))
 
 
 class PictureSearch:
@@ -130,7 +129,7 @@ class SentenceEncoder:
         with self._tokenizing:
             features = self._network.preprocess(list(texts))
         vectors = self._network(batch_to_device(features, self._network.device))["sentence_embedding"]
-        return _numpy(torch.nn.functional.normalize(vectors.float(), dim=1))
+        return _unit(vectors)
 
 
 class Captioner:
@@ -208,8 +207,9 @@ def _found(weights: Weights) -> Weights:
     return found
 
 
-def _numpy(vectors: torch.Tensor) -> NDArray[np.float32]:
-    return vectors.float().cpu().numpy()
+def _unit(vectors: torch.Tensor) -> NDArray[np.float32]:
+    """Normalise in float32: bfloat16's own norms are a thousandth off."""
+    return torch.nn.functional.normalize(vectors.float(), dim=-1).cpu().numpy()
 
 
 @contextmanager

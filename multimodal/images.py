@@ -120,7 +120,7 @@ class ImageEmbedder:
         """Return one result for each media row (media_id, kind and locator), in order."""
         found: dict[str, ImageResult] = {}
         # A film's frames are a batch of their own: how many it has changes no other's.
-        for kind, size in (("image", self._settings.chunk), ("video", 1)):
+        for kind, size in (("image", self._settings.batch_size), ("video", 1)):
             rows = [row for row in media if row["kind"] == kind]
             # twice the threads: while some chunks are computed, the next are decoded
             for result in map_chunks(self._embed, rows, size, 2 * self._threads):

@@ -12,6 +12,7 @@ from catalog.settings import Config, Resources
 from catalog.stage import Stage, StageReport
 from multimodal import hub
 from multimodal.backends import Backend, choose_backend
+from multimodal.precision import Dtype, choose_dtype
 from multimodal.settings import MultimodalSettings
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def run_embed(home: "Home", config: Config) -> StageReport:
     plans = map(Planner(home.view(), EMBED, config).embed, batches)
     resources = config.resources("embed", EMBED_DEFAULT)
     settings = config.section(MultimodalSettings).embed
-    models = EmbedModels(clip, text, captioner)
+    models = EmbedModels(clip, text, captioner, _dtype(config))
     return home.publish(EMBED, config, plans, partial(Embedder, settings, models, home.warehouse, resources), resources)
 
 
@@ -61,6 +62,7 @@ def embed_settings(config: Config) -> Mapping[str, object]:
     embed, captioner = config.section(MultimodalSettings).embed, _captioner(config)
     return embed.model_dump(mode="json") | {
         "aesthetic": _head(embed.aesthetic),
+        "dtype": _dtype(config),
         "clip": _model(_weights(config, "clip")),
         "text": _model(_weights(config, "text")),
         "captioner": captioner and _model(captioner),
@@ -81,6 +83,12 @@ def _weights(config: Config, task: Task) -> Weights:
 
 def _captioner(config: Config) -> Weights | None:
     return _weights(config, "captioner") if config.catalog.models.captioner else None
+
+
+def _dtype(config: Config) -> Dtype:
+    found = hub.locate(_weights(config, "clip"))
+    gpus = config.resources("embed", EMBED_DEFAULT).gpus
+    return choose_dtype(config.section(MultimodalSettings).embed.dtype, found.path if found else None, gpus)
 
 
 def _head(path: Path | None) -> str | None:
@@ -123,8 +131,8 @@ EMBED = Stage(
 TRANSCRIBE = Stage(
     name="transcribe",
     reads=("extract",),
-    tables=("transcripts",),
-    result_version=3,
+    tables=("transcripts", "audio_states"),
+    result_version=4,
     settings=transcribe_settings,
     run=run_transcribe,
     traces={"transcripts": "media_id"},

@@ -37,14 +37,9 @@ class EmbedSettings(Settings):
     tag_temperature: float | None = Field(default=None, gt=0)  # above 1: less sure tags; default: the model's own
     tag_none: float | None = Field(default=None, ge=-1, le=1)  # the cosine of "none of these"; default: the model's own
     patches: bool = False  # write image_patches: features by place before pooling, for soft tokens
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    batch_size: int | None = Field(default=None, ge=1)  # pictures a model call; default: 16, in bfloat16 64
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 for transformers where the machine has it
+    batch_size: int = Field(default=16, ge=1)  # pictures a model call
     caption_tokens: int = Field(default=40, ge=1)  # the most that models.captioner may write
-
-    @property
-    def chunk(self) -> int:
-        """The pictures of one model call."""
-        return self.batch_size or (64 if self.dtype == "bfloat16" else 16)
 
     @model_validator(mode="after")
     def _can_be_scored(self) -> Self:
@@ -64,12 +59,14 @@ class TranscribeSettings(Settings):
     """How recordings become text; every field changes results."""
 
     backend: Literal["auto", "whisper", "faster-whisper"] = "auto"  # auto: faster-whisper where it is installed
-    language: str | None = None  # ISO 639-1; default: heard by the model
-    beam_size: int = Field(default=1, ge=1, le=10)  # 1 is greedy; doubtful recordings are redone with 5
+    language: str | None = None  # ISO 639-1; default: heard by the model in each recording, which is slower
+    beam_size: int = Field(default=1, ge=1, le=10)  # 1 is greedy; what is doubtful is heard again with 5
     words: bool = True  # times and confidence of every word
     max_seconds: float = Field(default=3600.0, gt=0)
     max_bytes: ByteSize = Field(default=ByteSize(200_000_000), ge=1)
+    decode_seconds: float = Field(default=60.0, gt=0)  # that decoding one file may take before it is given up
     speech_threshold: float = Field(default=0.5, gt=0, lt=1)  # silero's probability from which a sound is speech
+    states: bool = False  # keep the encoder's states of speech, averaged over 0.16 s, for soft tokens
 
 
 TEMPLATE_FIELDS = {

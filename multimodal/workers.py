@@ -14,17 +14,19 @@ from multimodal.decode import Reject
 from multimodal.encoders import SentenceEncoder, load_captioner, load_clip, load_sentences
 from multimodal.images import Extras, ImageEmbedder
 from multimodal.parts import Row, Tables, as_tables, device_name, no_model, num_threads, read_medium, rejected
+from multimodal.precision import Dtype
 from multimodal.settings import EmbedSettings
 from multimodal.texts import embed_texts
 
 
 @dataclass(frozen=True)
 class EmbedModels:
-    """The weights that a configuration names; without a path they are not on this machine."""
+    """The weights that a configuration names, without a path where they are not here, and the numbers of CLIP."""
 
     clip: Weights
     text: Weights
     captioner: Weights | None = None
+    dtype: Dtype = "float32"
 
 
 class Embedder:
@@ -40,7 +42,7 @@ class Embedder:
             self._sentences = load_sentences(models.text, device)
 
     def _load(self, settings: EmbedSettings, models: EmbedModels, warehouse: str, device: str) -> ImageEmbedder:
-        clip = load_clip(models.clip, device, settings.dtype)
+        clip = load_clip(models.clip, device, models.dtype)
         extras = Extras(
             load_captioner(models.captioner, device, settings.caption_tokens) if models.captioner else None,
             load_head(settings.aesthetic, clip.dimension) if settings.aesthetic else None,
