@@ -41,7 +41,7 @@ class Ours:
 
     def __init__(self, folder: Path, rows: int, kept: int | None = None) -> None:
         if kept is not None:
-            store.KEEP_SNAPSHOTS, store.MOST_SNAPSHOTS = kept, kept + 8
+            store.KEEP_SNAPSHOTS, store.MOST_SNAPSHOTS = kept, kept  # never fewer, never more
         self._home = Home.open(CatalogSettings(root=folder / f"home-{kept}"))
         self._rows = rows
 
