@@ -13,6 +13,7 @@ from catalog.home import View
 Row: TypeAlias = dict[str, Any]
 Key: TypeAlias = tuple[str, str, str | None, str | None, float | None]
 BY_TABLE = {"image_patches": "frame_time", "audio_states": None}  # the column that tells rows of one medium apart
+ROW_SECONDS = 30 / 1500 * 8  # of audio_states: Whisper's encoder gives 1,500 for 30 s, of which eight are averaged
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def _stored(view: View, places: Iterable[Row]) -> dict[Key, Row]:
     found: dict[Key, Row] = {}
     for table, media in wanted.items():
         time = BY_TABLE[table]
-        columns = ["media_id", "model", "revision", "data", "shape", *([time] if time else [])]
+        columns = ["media_id", "model", "revision", "data", "shape", time or "starts"]
         for row in view.lookup(table, "media_id", media, columns).to_pylist():
             found[table, row["media_id"], row["model"], row["revision"], row[time] if time else None] = row
     return found
@@ -72,15 +73,12 @@ def _values(stored: Mapping[Key, Row], place: Row) -> NDArray[np.float16]:
     if values.size != np.prod(row["shape"]):
         raise Corrupt(f"table {table}: the row of {media} does not have the shape that it says; run headrace doctor")
     values = values.reshape(-1, row["shape"][-1])
-    return values if BY_TABLE[table] else values[_rows_heard(place, len(values))]
+    return values if BY_TABLE[table] else values[_rows_heard(place, row["starts"])]
 
 
-def _rows_heard(place: Row, number: int) -> slice:
-    """Return the rows of a recording's states that cover the seconds of a place."""
-    if place["seconds_start"] is None:
+def _rows_heard(place: Row, starts: Sequence[float] | None) -> slice:
+    """Return the rows of a recording's states that reach into the seconds of a place; all where it names none."""
+    if place["seconds_start"] is None or not starts:
         return slice(None)
-    first = int(place["seconds_start"] * ROWS_PER_SECOND)
-    return slice(min(first, number), min(number, int(place["seconds_end"] * ROWS_PER_SECOND) + 1))
-
-
-ROWS_PER_SECOND = 1500 / 30 / 8  # Whisper's encoder gives 1,500 states for 30 s, of which eight are averaged to one row
+    first = np.searchsorted(starts, place["seconds_start"] - ROW_SECONDS, "right")
+    return slice(int(first), int(np.searchsorted(starts, place["seconds_end"], "left")))
