@@ -30,6 +30,7 @@ BENCHMARKS: dict[str, tuple[str | None, tuple[str, ...]]] = {
     "images": ("site/index.html", ()),
     "crawl": (None, ()),
     "embed": ("site/index.html", ()),
+    "tags": ("captions/manifest.jsonl", ()),
     "publish": (None, ()),
     "scale": (None, ()),
     "warc_read": ("site/index.html", ()),
