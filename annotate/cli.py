@@ -43,16 +43,19 @@ def train(  # noqa: PLR0913 — one parameter an option
     test: Annotated[
         Path | None, typer.Option(help="JSONL of labels to score it on; otherwise a tenth of the labels, held out.")
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1)] = 15,
+    epochs: Annotated[int, typer.Option(min=1, help="At least; small files are read more often.")] = 15,
+    tuned_layers: Annotated[int, typer.Option(min=0, help="How many of the encoder's last layers learn too.")] = 0,
     minutes: Annotated[float, typer.Option(min=0.1, help="Fewer epochs where they would take longer.")] = 15,
-    seed: Annotated[int, typer.Option()] = 0,
+    seed: Annotated[int, typer.Option(help="Another seed, another start and order.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Train a recogniser of entities and relations; `annotation_schema: {models: {en: DIR}}` then uses the folder."""
-    from annotate.teach import Lesson, teach
+    from annotate.lesson import Lesson, Recipe
+    from annotate.teach import teach
 
-    lesson = Lesson(tuple(labels or ()), reviews, base, encoder, test, output)
-    show(teach(lesson, epochs, minutes, seed, lambda line: print(line, file=sys.stderr)), as_json, _render_train)
+    lesson = Lesson(tuple(labels or ()), output, base, encoder, reviews, test)
+    recipe = Recipe(epochs=epochs, tuned_layers=tuned_layers, minutes=minutes, seed=seed)
+    show(teach(lesson, recipe, lambda line: print(line, file=sys.stderr)), as_json, _render_train)
 
 
 @labels_app.command("import")

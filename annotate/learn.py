@@ -4,47 +4,35 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import Tensor
 
 from annotate.labels import Labelled
 from annotate.learned import Trained, candidates, sentences_of
+from annotate.lesson import Recipe
 from annotate.network import Network, Pairs, Sentence, Shape, Words, collate, lower_vectors, upper_layers
+from annotate.settings import LABEL_MAP
 from catalog.errors import InputError
 
 if TYPE_CHECKING:
     from spacy.language import Language
-    from spacy.tokens import Doc
+    from spacy.tokens import Doc, Span
     from tokenizers import Tokenizer
     from torch import nn
 
+Mention: TypeAlias = tuple[int, int, str, float]  # start and end in words, label, probability
 MIN_EXAMPLES = 8  # sentences with labels, below which nothing can be learned
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How to train; the defaults were chosen on a split of labelled news sentences (decision 0044)."""
-
-    epochs: int = 12
-    tuned_layers: int = 0
-    batch_size: int = 16
-    encoder_rate: float = 1e-4
-    rate: float = 1e-3
-    warmup: float = 0.1
-    weight_decay: float = 0.01
-    threshold: float = 0.5
-    seed: int = 0
-
-
-@dataclass(frozen=True)
 class Example:
-    """One sentence with its tags, entities (start, end, label, 1.0) in words, and related pairs of them."""
+    """One sentence with its tags, entities in words, wrong ones after the right ones, and the related pairs of them."""
 
     sentence: Sentence
     tags: tuple[int, ...]
-    spans: tuple[tuple[int, int, str, float], ...]
+    spans: tuple[Mention, ...]
     relations: frozenset[tuple[int, int, str]]
 
 
@@ -53,10 +41,9 @@ def train(
     encoder: "tuple[nn.Module, Tokenizer]",
     labelled: Sequence[Labelled],
     recipe: Recipe,
-    minutes: float,
     note: Callable[[str], None],
 ) -> Trained:
-    """Fine-tune the encoder with a tagger and a pair classifier for `recipe.epochs`, fewer if `minutes` would pass."""
+    """Fine-tune the encoder with a tagger and a pair classifier: for the epochs, or the minutes, of the recipe."""
     model, tokenizer = encoder
     base_labels = tuple(nlp.pipe_labels["ner"])
     docs = list(nlp.pipe(item.text for item in labelled))
@@ -71,7 +58,7 @@ def train(
     network = Network(model, shape)
     batches = _Batches(network, tokenizer, examples, recipe)
     with upper_layers(model, recipe.tuned_layers):
-        _fit(network, batches, recipe, minutes, note)
+        _fit(network, batches, recipe, note)
     return Trained(network, tokenizer, base_labels, recipe.threshold)
 
 
@@ -107,10 +94,19 @@ def _examples(doc: "Doc", item: Labelled, shape: Shape, base_labels: Sequence[st
             if head in places and tail in places
         )
         found = tuple(inside.values())
-        yield Example(sentence, _tags(sentence, found, shape), found, pairs)
+        wrong = tuple(_wrong(doc[first:stop], found, shape))
+        yield Example(sentence, _tags(sentence, found, shape), (*found, *wrong), pairs)
 
 
-def _tags(sentence: Sentence, spans: Sequence[tuple[int, int, str, float]], shape: Shape) -> tuple[int, ...]:
+def _wrong(sentence: "Span", right: Sequence[Mention], shape: Shape) -> Iterator[Mention]:
+    """Yield what the base pipeline's recogniser gets wrong: ends of no relation, as the tagger's own mistakes are."""
+    for span in sentence.ents:
+        made = (span.start - sentence.start, span.end - sentence.start, LABEL_MAP.get(span.label_, span.label_), 1.0)
+        if made[2] in shape.entities and made not in right:
+            yield made
+
+
+def _tags(sentence: Sentence, spans: Sequence[Mention], shape: Shape) -> tuple[int, ...]:
     tags = [0] * len(sentence.words)
     for start, end, label, _ in spans:
         parts = "U" if end - start == 1 else "B" + "I" * (end - start - 2) + "L"
@@ -152,7 +148,7 @@ class _Batches:
         return (ordered[start * self._size : (start + 1) * self._size] for start in starts)
 
 
-def _fit(network: Network, batches: _Batches, recipe: Recipe, minutes: float, note: Callable[[str], None]) -> None:
+def _fit(network: Network, batches: _Batches, recipe: Recipe, note: Callable[[str], None]) -> None:
     inner = {id(parameter) for parameter in network.encoder.parameters()}
     groups = [
         {"params": list(network.encoder.parameters()), "lr": recipe.encoder_rate},
@@ -162,8 +158,8 @@ def _fit(network: Network, batches: _Batches, recipe: Recipe, minutes: float, no
     rates = [group["lr"] for group in optimizer.param_groups]
     begun = time.monotonic()
     network.train()
-    epochs = recipe.epochs
-    for epoch in range(recipe.epochs):
+    epochs = planned = max(recipe.epochs, -(-recipe.min_steps // len(batches)))
+    for epoch in range(planned):
         total = 0.0
         for step, (batch, words, lower) in enumerate(batches):
             share = (epoch * len(batches) + step) / (epochs * len(batches))
@@ -176,7 +172,7 @@ def _fit(network: Network, batches: _Batches, recipe: Recipe, minutes: float, no
             optimizer.step()
             total += loss.item()
         taken = (time.monotonic() - begun) / 60
-        epochs = min(epochs, max(epoch + 1, int(minutes / (taken / (epoch + 1)))))
+        epochs = min(epochs, max(epoch + 1, int(recipe.minutes / (taken / (epoch + 1)))))
         note(f"epoch {epoch + 1} of {epochs}: loss {total / len(batches):.3f}, {taken:.1f} minutes")
         if epoch + 1 >= epochs:
             break

@@ -51,7 +51,7 @@ class Learned:
     def __call__(self, doc: "Doc") -> "Doc":
         """Set the document's entities and leave a `Found` in its user data."""
         assert self.trained is not None, "a component is used after training or loading"
-        sentences = sentences_of(doc, self.trained.base_labels)
+        sentences = sentences_of(doc, self.trained.base_labels) if len(doc) else []
         found = [item for chunk in _chunks(sentences) for item in _find(self.trained, chunk)]
         found.sort(key=lambda item: item[0].start)
         entities: list[Span] = []

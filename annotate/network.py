@@ -114,7 +114,7 @@ class Network(nn.Module):
         head, tail = pairs.ends.unbind(1)
         first_end, last_start = torch.minimum(end[head], end[tail]), torch.maximum(start[head], start[tail])
         between = _pool(vectors, sentence[head], first_end, last_start)
-        gap = (last_start - first_end).clamp(max=FAR - 1)
+        gap = (last_start - first_end).clamp(0, FAR - 1)
         distance = torch.where(start[head] < start[tail], gap, FAR + gap)
         joined = [pooled[head], pooled[tail], between, self.labels(label[head]), self.labels(label[tail])]
         return self.relations(torch.cat([*joined, self.distances(distance)], dim=1))  # type: ignore[no-any-return]

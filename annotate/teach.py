@@ -4,12 +4,12 @@ import random
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from annotate.found import FOUND, Found
 from annotate.labels import Labelled, read_labels
+from annotate.lesson import Lesson, Recipe
 from annotate.nlp import LEARNED, load_encoder, load_nlp
 from annotate.reviewed import reviewed
 from annotate.scores import entity_scores, relation_scores
@@ -25,19 +25,7 @@ if TYPE_CHECKING:
 HELD_OUT = 10  # every tenth text, where no test file is given
 
 
-@dataclass(frozen=True)
-class Lesson:
-    """What to learn from, on top of what, and where the result goes."""
-
-    labels: tuple[Path, ...]
-    reviews: Path | None
-    base: str
-    encoder: str
-    test: Path | None
-    output: Path
-
-
-def teach(lesson: Lesson, epochs: int, minutes: float, seed: int, note: Callable[[str], None]) -> dict[str, Any]:
+def teach(lesson: Lesson, recipe: Recipe, note: Callable[[str], None]) -> dict[str, Any]:
     """Train on the labels, score on the test file or on what was held out, save the pipeline; return the scores."""
     if lesson.output.exists() and (not lesson.output.is_dir() or any(lesson.output.iterdir())):
         raise InputError(f"--output {lesson.output}: not empty; name a new folder")
@@ -46,16 +34,16 @@ def teach(lesson: Lesson, epochs: int, minutes: float, seed: int, note: Callable
     if LEARNED in nlp.pipe_names:
         nlp.remove_pipe(LEARNED)  # what was learned before is learned anew, with the labels that came since
     encoder = load_encoder(resolve("text", lesson.encoder))
-    training, test = (labelled, read_labels(lesson.test)) if lesson.test else _split(labelled, seed)
+    training, test = (labelled, read_labels(lesson.test)) if lesson.test else _split(labelled, recipe.seed)
 
-    from annotate.learn import Recipe, train
+    from annotate.learn import train
 
     begun = time.monotonic()
-    trained = train(nlp, encoder, training, replace(Recipe(), epochs=epochs, seed=seed), minutes, note)
+    trained = train(nlp, encoder, training, recipe, note)
     taken = (time.monotonic() - begun) / 60
     nlp.add_pipe(LEARNED).trained = trained  # type: ignore[attr-defined]
     nlp.meta["name"] = f"{nlp.meta['name'].removesuffix('_learned')}_learned"
-    nlp.meta["version"] = f"{nlp.meta['version'].partition('+')[0]}+{_digest(training, epochs, seed)}"
+    nlp.meta["version"] = f"{nlp.meta['version'].partition('+')[0]}+{_digest(training, recipe)}"
     _save(nlp, lesson.output)
     return {
         "output": str(lesson.output),
@@ -109,8 +97,8 @@ def _split(labelled: Sequence[Labelled], seed: int) -> tuple[list[Labelled], lis
     return [item for item in labelled if item.key not in held], [item for item in labelled if item.key in held]
 
 
-def _digest(labelled: Sequence[Labelled], *settings: int) -> str:
-    return make_id("labels", *(repr(item) for item in labelled), *map(str, settings))[:8]
+def _digest(labelled: Sequence[Labelled], recipe: Recipe) -> str:
+    return make_id("labels", *(repr(item) for item in labelled), repr(recipe))[:8]
 
 
 def _save(nlp: "Language", output: Path) -> None:
