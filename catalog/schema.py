@@ -81,6 +81,7 @@ SEGMENT = _struct(
     compression_ratio=FLOAT,
     words=pa.list_(WORD),
 )
+DROPPED = _struct(start=FLOAT, end=FLOAT, text=STRING, reason=STRING)  # no_speech | repetition | no_voice
 BLOCK = _struct(kind=STRING, level=INT, order=INT, start=INT, end=INT)
 HINTS = _struct(
     title=STRING,
@@ -249,8 +250,16 @@ TABLES: dict[str, pa.Schema] = {
         model=STRING,
         revision=STRING,
         pcm_sha256=STRING,  # of the samples heard: 16 kHz, mono, 16 bits, little endian
+        dropped=pa.list_(DROPPED),  # what the model wrote that nobody seems to have said
     ),
-    "audio_states": _table(media_id=STRING, data=pa.binary(), shape=pa.list_(INT), model=STRING, revision=STRING),
+    "audio_states": _table(
+        media_id=STRING,
+        data=pa.binary(),  # little-endian float16
+        shape=pa.list_(INT),
+        model=STRING,
+        revision=STRING,
+        starts=pa.list_(FLOAT),  # seconds at which each row begins; where nobody speaks there are none
+    ),
     "annotations": _table(
         subject_id=STRING,
         subject_kind=STRING,

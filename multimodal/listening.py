@@ -1,17 +1,23 @@
 """The worker of transcribe: loads the models once, then turns parts into rows."""
 
 from collections.abc import Collection
-from functools import partial
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from catalog.errors import Corrupt
 from catalog.models import Weights
+from catalog.schema import Reason
 from catalog.settings import Resources
+from multimodal.audio import AudioDecoder, Samples
 from multimodal.backends import choose_backend
 from multimodal.decode import Reject
-from multimodal.parts import Tables, as_tables, device_name, no_model, num_threads, read_medium, rejected
-from multimodal.recordings import Origin, transcribe_rows
+from multimodal.parts import Row, Tables, as_tables, device_name, no_model, num_threads, read_medium, rejected
+from multimodal.recordings import Origin, Result, transcribe_rows
 from multimodal.settings import TranscribeSettings
+
+if TYPE_CHECKING:
+    from multimodal.transcriber import Transcriber
 
 
 class Listener:
@@ -28,22 +34,34 @@ class Listener:
         self._settings = settings
         self._kinds = kinds
         self._weights = weights
-        self._read = partial(read_medium, warehouse)
+        self._warehouse = warehouse
         self._origin = Origin(choose_backend(settings, weights), weights.name, weights.revision)
-        self._transcribers = []
+        self._decode = AudioDecoder(num_threads(resources), settings.max_seconds, settings.decode_seconds)
+        self._transcribe: Transcriber | None = None
         if weights.path:
-            from multimodal.speech import load_transcribers
+            from multimodal.speech import load_transcriber
 
-            self._transcribers = load_transcribers(weights, settings, device_name(resources), num_threads(resources))
+            self._transcribe = load_transcriber(weights, settings, device_name(resources), num_threads(resources))
 
     def __call__(self, part: pa.Table) -> Tables:
         """Transcribe one part."""
         rows = part.to_pylist()
-        if not self._transcribers:
+        if self._transcribe is None:
             return as_tables("transcribe", [{"rejects": [no_model(row, self._weights) for row in rows]}])
         media = [row | {"media_id": row["record_id"]} for row in rows]
-        results = transcribe_rows(media, self._transcribers, self._settings, self._origin, self._read, self._kinds)
-        both = list(zip(rows, results, strict=True))
-        transcripts = [result for _, result in both if not isinstance(result, Reject)]
-        turned_away = [rejected(row, result) for row, result in both if isinstance(result, Reject)]
-        return as_tables("transcribe", [{"transcripts": transcripts, "rejects": turned_away}])
+        results = transcribe_rows(media, self._transcribe, self._origin, self._open, self._kinds)
+        heard = [item for item in results if isinstance(item, Result)]
+        turned_away = [rejected(row, item) for row, item in zip(rows, results, strict=True) if isinstance(item, Reject)]
+        tables = {
+            "transcripts": [item.transcript for item in heard],
+            "audio_states": [item.states for item in heard if item.states],
+            "rejects": turned_away,
+        }
+        return as_tables("transcribe", [tables])
+
+    def _open(self, row: Row) -> Samples | Reject:
+        try:
+            payload = read_medium(self._warehouse, row, self._settings.max_bytes)
+        except Corrupt as error:
+            return Reject(Reason.MISSING_PAYLOAD, str(error))
+        return self._decode(payload)

@@ -1,0 +1,310 @@
+"""Many recordings through one Whisper: short clips share windows, like is decoded with like, doubts are heard again."""
+
+import queue
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multimodal.chunks import one_torch_thread
+from multimodal.clips import Clip, cut_clips
+from multimodal.doubts import Doubt, Span, doubt, is_doubtful, is_repetitive, is_said_twice, overlaps
+from multimodal.engines import (
+    TIMESTAMP_SECONDS,
+    Decoding,
+    Engine,
+    Floats,
+    Row,
+    Samples,
+    cut_at_timestamps,
+    num_states,
+    text_of,
+)
+from multimodal.packing import WINDOW_FRAMES, Slot, pack
+from multimodal.settings import TranscribeSettings
+
+Detector: TypeAlias = Callable[[Samples, float], list[Span]]  # samples and a threshold → spans of speech in seconds
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Key: TypeAlias = tuple[str, int, bool]  # language, frames of the slot, shared window: what is decoded together
+
+ENCODE_WINDOWS = 4  # at once
+DECODE_WINDOWS = 8  # at once
+SILENCE = -0.8  # of a log-mel spectrogram whose loudest sound is speech
+POOLED_STATES = 8  # averaged to one row of audio_states: 0.16 s
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What was said in one recording."""
+
+    language: str | None
+    language_probability: float | None
+    segments: list[Row]
+    dropped: list[Row] = field(default_factory=list)
+    states: NDArray[np.float16] | None = None  # [rows, width]
+    starts: list[float] = field(default_factory=list)  # seconds, of each row of the states
+
+    @property
+    def text(self) -> str:
+        """The segments' texts as one line."""
+        return " ".join(text for row in self.segments if (text := row["text"].strip()))
+
+
+@dataclass
+class _Heard:
+    """One clip on its way through the model."""
+
+    clip: Clip
+    owner: int  # the recording's number
+    slot: Slot
+    shared: bool
+    language: str = ""
+    states: Floats = field(default_factory=lambda: np.zeros((0, 0), np.float32))  # of its slot
+    decoding: Decoding | None = None
+    start: int = 0  # the state of the window that speech begins at
+    segments: list[Row] = field(default_factory=list)
+    dropped: list[Row] = field(default_factory=list)
+
+
+class Transcriber:
+    """Recordings in, transcripts out: on as many threads as there are engines, and the same whatever their number."""
+
+    def __init__(self, engines: Sequence[Engine], detectors: Sequence[Detector], settings: TranscribeSettings) -> None:
+        self._engine = engines[0]
+        self._engines = _queue(engines)
+        self._detectors = _queue(detectors)
+        self.num_threads = len(engines)
+        self._settings = settings
+        self._silence: Floats | None = None
+
+    def find_speech(self, samples: Samples) -> list[Clip]:
+        """Cut a recording into clips of speech; silence and music give none. Safe to call from several threads."""
+        detector = self._detectors.get()
+        try:
+            spans = detector(samples, self._settings.speech_threshold)
+        finally:
+            self._detectors.put(detector)
+        return cut_clips(samples, spans)
+
+    def __call__(self, recordings: Sequence[Sequence[Clip]]) -> list[Transcript]:
+        """Transcribe recordings, each given as its clips; short ones share windows."""
+        told = self._settings.language or (None if self._engine.is_multilingual else "en")
+        heard = _place(recordings, alone=told is None)
+        if not heard:
+            return [Transcript(None, None, []) for _ in recordings]
+        self._encode(heard)
+        languages = self._languages(heard, told)
+        for item in heard:
+            item.language = languages[item.owner][0]
+        self._decode(heard)
+        self._again([item for item in heard if _needs_another_try(item, self._tokenizer(item))])
+        self._map(self._cut, heard)
+        return [self._transcript(number, heard, languages) for number in range(len(recordings))]
+
+    def _tokenizer(self, item: _Heard) -> Any:
+        return self._engine.tokenizer(item.language)
+
+    def _map(self, function: Callable[[Engine, Item], Result], items: Sequence[Item]) -> list[Result]:
+        """Apply a function to items, each with an engine of its own; return the results in order."""
+
+        def run(item: Item) -> Result:
+            engine = self._engines.get()
+            try:
+                return function(engine, item)
+            finally:
+                self._engines.put(engine)
+
+        with one_torch_thread(), ThreadPoolExecutor(self.num_threads) as pool:
+            return list(pool.map(run, items))
+
+    def _encode(self, heard: Sequence[_Heard]) -> None:
+        windows: dict[int, list[_Heard]] = {}
+        for item in heard:
+            windows.setdefault(item.slot.window, []).append(item)
+
+        if self._silence is None and any(item.shared for item in heard):
+            self._silence = _silence(self._engine)
+
+        def encode(engine: Engine, numbers: Sequence[int]) -> None:
+            together = np.stack([_spectrogram(engine, windows[number]) for number in numbers])
+            for number, states in zip(numbers, engine.encode(together), strict=True):
+                for item in windows[number]:
+                    item.states = states[item.slot.states]
+
+        self._map(encode, _chunks(sorted(windows), ENCODE_WINDOWS))
+
+    def _languages(self, heard: Sequence[_Heard], told: str | None) -> dict[int, tuple[str, float | None]]:
+        """Return each recording's language: the one told, or what its first clip sounds like, with the probability."""
+        if told is not None:
+            return {item.owner: (told, None) for item in heard}
+        firsts = list({item.owner: item for item in reversed(heard)}.values())
+        found = self._map(lambda engine, item: engine.hear_language(item.states), firsts)
+        return {item.owner: language for item, language in zip(firsts, found, strict=True)}
+
+    def _decode(self, heard: Sequence[_Heard]) -> None:
+        """Decode clips of like length together, each as if the rest of its window were silent."""
+        alike: dict[Key, list[_Heard]] = {}
+        for item in sorted(heard, key=lambda item: -item.clip.frames):
+            alike.setdefault((item.language, item.slot.frames, item.shared), []).append(item)
+        batches = [batch for items in alike.values() for batch in _chunks(items, DECODE_WINDOWS)]
+
+        def decode(engine: Engine, batch: Sequence[_Heard]) -> None:
+            starts = [item.slot.states.start for item in batch] if batch[0].shared else None
+            states = np.stack([self._window(item, item.slot.states.start) for item in batch])
+            found = engine.decode(states, starts, batch[0].language, self._settings.beam_size)
+            for item, decoding in zip(batch, found, strict=True):
+                item.decoding, item.start = decoding, item.slot.states.start
+
+        self._map(decode, batches)
+
+    def _window(self, item: _Heard, start: int) -> Floats:
+        """Return a window's states in which only this clip is heard, from state `start` on."""
+        if not item.shared:
+            return item.states
+        assert self._silence is not None
+        window = self._silence.copy()
+        window[start : start + len(item.states)] = item.states
+        return window
+
+    def _again(self, doubtful: Sequence[_Heard]) -> None:
+        """Hear clips again, each in a window of its own, and keep the best of the tries."""
+
+        def encode(engine: Engine, item: _Heard) -> None:
+            item.slot, item.shared, item.start = Slot(0, 0, WINDOW_FRAMES), False, 0
+            item.states = engine.encode(_spectrogram(engine, [item])[None])[0]
+
+        self._map(encode, doubtful)
+        for item in doubtful:  # one after another: who samples does it from one seed
+            item.decoding = self._best(item)
+
+    def _best(self, item: _Heard) -> Decoding:
+        tokenizer, tries = self._tokenizer(item), []
+        seed = zlib.crc32(item.clip.samples.tobytes())
+        for decoding in self._tries(item, seed):
+            text = text_of(decoding, tokenizer)
+            if not is_doubtful(text, decoding.avg_logprob):
+                return decoding
+            tries.append((not is_repetitive(text), decoding.avg_logprob, decoding))
+        return max(tries, key=lambda one: one[:2])[2]
+
+    def _tries(self, item: _Heard, seed: int) -> Iterator[Decoding]:
+        with one_torch_thread():
+            yield from self._engine.decode(item.states[None], None, item.language, self._settings.beam_size)
+            yield from self._engine.retries(item.states, item.language, seed)
+
+    def _cut(self, engine: Engine, item: _Heard) -> None:
+        """Cut what was heard into segments with words, in seconds of the recording; drop what nobody said."""
+        assert item.decoding is not None
+        tokenizer = engine.tokenizer(item.language)
+        segments = cut_at_timestamps(item.decoding, tokenizer, item.start, item.clip.frames)
+        if segments and self._settings.words:
+            engine.time_words(self._window(item, 0), item.clip.frames, item.language, segments)
+        decoding = item.decoding
+        whole = doubt(
+            text_of(decoding, tokenizer), decoding.avg_logprob, 0.0 if item.shared else decoding.no_speech_prob
+        )
+        for row in (_finished(row, item) for row in segments):
+            reason = whole or (None if overlaps(row["start"], row["end"], item.clip.spans) else Doubt.NO_VOICE)
+            if not row["text"].strip():
+                continue
+            if reason is None:
+                item.segments.append(row)
+            else:
+                dropped = {name: row[name] for name in ("start", "end", "text")}
+                item.dropped.append(dropped | {"reason": reason.value})
+
+    def _transcript(
+        self, number: int, heard: Sequence[_Heard], languages: dict[int, tuple[str, float | None]]
+    ) -> Transcript:
+        mine = [item for item in heard if item.owner == number]
+        language, probability = languages.get(number, (None, None))
+        segments = [row for item in mine for row in item.segments]
+        dropped = [row for item in mine for row in item.dropped]
+        if not self._settings.states or not mine:
+            return Transcript(language, probability, segments, dropped)
+        pooled = [_pooled(item) for item in mine]
+        starts = [start for item, rows in zip(mine, pooled, strict=True) for start in _starts(item, len(rows))]
+        return Transcript(language, probability, segments, dropped, np.concatenate(pooled), starts)
+
+
+def _queue(items: Sequence[Item]) -> "queue.SimpleQueue[Item]":
+    filled: queue.SimpleQueue[Item] = queue.SimpleQueue()
+    for item in items:
+        filled.put(item)
+    return filled
+
+
+def _chunks(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def _place(recordings: Sequence[Sequence[Clip]], alone: bool) -> list[_Heard]:
+    """Place all clips in windows; `alone` gives each recording's first, which tells the language, one to itself."""
+    clips = [(owner, clip) for owner, clips in enumerate(recordings) for clip in clips]
+    firsts = {next(at for at, (whose, _) in enumerate(clips) if whose == owner) for owner in {one for one, _ in clips}}
+    slots = pack([clip.frames for _, clip in clips], firsts if alone else ())
+    windows = [slot.window for slot in slots]
+    return [
+        _Heard(clip, owner, slot, windows.count(slot.window) > 1)
+        for (owner, clip), slot in zip(clips, slots, strict=True)
+    ]
+
+
+def _spectrogram(engine: Engine, items: Sequence[_Heard]) -> Floats:
+    """Return a window [mels, 3000] with every clip in its slot; each is as loud as it would be alone."""
+    pieces = [(item.slot, engine.spectrogram(item.clip.samples, item.slot.frames)) for item in items]
+    window = np.full((len(pieces[0][1]), WINDOW_FRAMES), min(piece.min() for _, piece in pieces), np.float32)
+    for slot, piece in pieces:
+        window[:, slot.start : slot.start + slot.frames] = piece
+    return window
+
+
+def _silence(engine: Engine) -> Floats:
+    """Return the states [1500, width] of a window in which nothing is heard."""
+    nothing = engine.spectrogram(np.zeros(0, np.float32), WINDOW_FRAMES)
+    (states,) = engine.encode(np.full((1, *nothing.shape), SILENCE, np.float32))
+    return np.asarray(states, np.float32)
+
+
+def _needs_another_try(item: _Heard, tokenizer: Any) -> bool:
+    """Tell whether what was heard is doubtful, or looks like what sharing a window does to a clip."""
+    assert item.decoding is not None
+    text = text_of(item.decoding, tokenizer)
+    if is_doubtful(text, item.decoding.avg_logprob):
+        return True
+    return item.shared and (not text or is_said_twice(text))
+
+
+def _finished(row: Row, item: _Heard) -> Row:
+    """Return a segment in the shape of schema.SEGMENT, in seconds of the recording."""
+    shift = item.clip.start
+    words = [
+        {"word": word["word"], "start": float(word["start"]) + shift, "end": float(word["end"]) + shift,
+         "probability": float(word["probability"])}
+        for word in row["words"]
+    ]  # fmt: skip
+    return {
+        "start": float(row["start"]) + shift, "end": float(row["end"]) + shift, "text": row["text"],
+        "avg_logprob": float(row["avg_logprob"]),
+        # in a shared window it tells how silent the others are made
+        "no_speech_prob": None if item.shared else float(row["no_speech_prob"]),
+        "compression_ratio": float(row["compression_ratio"]), "words": words,
+    }  # fmt: skip
+
+
+def _pooled(item: _Heard) -> NDArray[np.float16]:
+    """Average a clip's states, eight at a time."""
+    states = item.states[: num_states(item.clip.frames)]
+    starts = np.arange(0, len(states), POOLED_STATES)
+    sums = np.add.reduceat(states, starts, axis=0)
+    counts = np.minimum(POOLED_STATES, len(states) - starts)
+    return (sums / counts[:, None]).astype(np.float16)
+
+
+def _starts(item: _Heard, num: int) -> list[float]:
+    return [item.clip.start + row * POOLED_STATES * TIMESTAMP_SECONDS for row in range(num)]
