@@ -88,15 +88,16 @@ def queue(  # noqa: PLR0913 — one parameter an option
     size: Annotated[int, typer.Option("-n", min=1, help="How many sentences.")] = 50,
     texts: Annotated[int, typer.Option(min=1, help="Of how many texts, drawn by seeded hash.")] = 200,
     seed: Annotated[int, typer.Option(help="Another seed draws other texts.")] = 0,
+    language: Annotated[str | None, typer.Option(help="Only texts of this language, such as en.")] = None,
     root: Root = None,
     as_json: Json = False,
 ) -> None:
     """Write the sentences that the configured annotator is least sure of, with what it says of them."""
-    from annotate.labelling import write_queue
+    from annotate.labelling import Choice, write_queue
     from catalog.settings import Config
 
     given = Config.load(config, root=str(root) if root else None)
-    show(write_queue(given, output, size, texts, seed), as_json, _render_queue)
+    show(write_queue(given, output, size, Choice(texts, seed, language)), as_json, _render_queue)
 
 
 @labels_app.command("export")

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from heapq import nsmallest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +21,16 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 
-def write_queue(config: Config, output: Path, size: int, num_texts: int, seed: int) -> Row:
+@dataclass(frozen=True)
+class Choice:
+    """Which texts a queue is made of: so many, drawn by seeded hash, of one language or of all."""
+
+    num_texts: int = 200
+    seed: int = 0
+    language: str | None = None
+
+
+def write_queue(config: Config, output: Path, size: int, choice: Choice) -> Row:
     """Write the sentences that the configured annotator is least sure of; those that somebody labelled stay out."""
     from annotate.annotated import annotated
     from annotate.job import make_worker
@@ -30,11 +41,18 @@ def write_queue(config: Config, output: Path, size: int, num_texts: int, seed: i
     with Home.open(config.catalog) as home:
         view = home.view()
         known = {item.key for item in reviewed(view)}
-        rows = nsmallest(num_texts, annotated(view), key=lambda row: make_id("queue", str(seed), row["subject_id"]))
+        wanted = (row for row in annotated(view) if choice.language in (None, row["language"]))
+        drawn = partial(_drawn, choice.seed)
+        rows = nsmallest(choice.num_texts, wanted, key=drawn)
     if not rows:
-        raise InputError(f"{config.catalog.root}: nothing is annotated here; run 'headrace annotate CONFIG' first")
+        what = f"{config.catalog.root}: nothing is annotated here, or not in that language"
+        raise InputError(f"{what}; run 'headrace annotate CONFIG' first")
     found = queue(rows, make_worker(config)(), known, size)
     return {"file": str(output), "texts": len(rows), "sentences": write_rows(output, found)}
+
+
+def _drawn(seed: int, row: Row) -> str:
+    return make_id("queue", str(seed), row["subject_id"])
 
 
 def write_labels(home: "Home | None", labels: Path | None, reviewed_only: bool, output: Path) -> Row:

@@ -24,7 +24,7 @@ def main(arguments: Sequence[str]) -> None:
     """Print documents per second of both, and the median ratio over the rounds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("texts", type=Path)
-    parser.add_argument("--model", default="en_core_web_sm")
+    parser.add_argument("--model", default="en_core_web_sm", help="or the folder of a learned pipeline")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true", help="print JSON")
     given = parser.parse_args(arguments)

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from annotate.annotated import annotated
 from annotate.annotator import Annotator, document_subjects, transcript_subjects
 from annotate.cli import app
-from annotate.labelling import write_labels, write_queue
+from annotate.labelling import Choice, write_labels, write_queue
 from annotate.labels import read_labels
 from annotate.reviewed import agreement, import_labels, reviewed
 from annotate.triples import triples, verbalise
@@ -109,10 +109,12 @@ def test_annotations_are_exported_by_block_and_read_back(home: Home, tmp_path: P
 
 def test_a_queue_is_labelled_imported_and_not_asked_again(home: Home, tmp_path: Path) -> None:
     path = tmp_path / "queue.jsonl"
-    made = write_queue(config(home), path, 10, 10, 0)
+    made = write_queue(config(home), path, 10, Choice())
     rows = lines(path)
     assert (made["texts"], made["sentences"]) == (2, len(rows))
     assert [row["uncertainty"] for row in rows] == sorted((row["uncertainty"] for row in rows), reverse=True)
+    with pytest.raises(InputError, match="not in that language"):
+        write_queue(config(home), path, 10, Choice(language="zh"))
     texts = {"d1": SAID, "m1": SPOKEN}
     for row in rows:
         assert texts[row["subject_id"]][row["start"] :].startswith(row["text"])
@@ -125,7 +127,7 @@ def test_a_queue_is_labelled_imported_and_not_asked_again(home: Home, tmp_path: 
         import_labels(home, path, "")
     assert import_labels(home, path, "ana")["new"] == len(rows)
     assert import_labels(home, path, "ana")["new"] == 0
-    assert write_queue(config(home), tmp_path / "rest.jsonl", 10, 10, 0)["sentences"] == 0
+    assert write_queue(config(home), tmp_path / "rest.jsonl", 10, Choice())["sentences"] == 0
 
     rows[0]["entities"], rows[0]["relations"] = [], []
     path.write_text("".join(json.dumps(row | {"reviewed": True}) + "\n" for row in rows), encoding="utf-8")
