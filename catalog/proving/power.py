@@ -32,6 +32,7 @@ CALLS = (
 )
 LINE = re.compile(r"(\d+) +(\w+)\((.*)\) += (-?\d+|\?)")
 STRING = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
+PATH = re.compile(r'(?:(?:AT_FDCWD|\d+)<((?:\\x[0-9a-f]{2})*)>, )?"((?:\\x[0-9a-f]{2})*)"')
 ORIGINS = 3
 SEED = 20260102
 MODES = ("nothing unsynced stays", "names stay, bytes do not")
@@ -74,24 +75,23 @@ class Replay:
 
     def follow(self, call: str, text: str, result: int) -> bool:
         """Do one call; tell whether it may change what a power loss leaves."""
-        paths = [bytes.fromhex(found.replace("\\x", "")) for found in STRING.findall(text)]
         if call in ("open", "openat", "creat"):
-            return self._open(self._absolute(text, paths[0]), text, str(result))
+            return self._open(_paths(text)[0], text, str(result))
         descriptor = text.partition("<")[0]
         if call == "close":
             self.files.pop(descriptor, None)
             return False
         if call in ("mkdir", "mkdirat", "rmdir", "unlink", "unlinkat") or call.startswith(("rename", "link")):
-            return self._name(call.removesuffix("at2").removesuffix("at"), [os.fsdecode(path) for path in paths])
+            return self._name(call.removesuffix("at2").removesuffix("at"), _paths(text))
         if descriptor not in self.files:
             return False
         node, position = self.files[descriptor]
         if call in ("fsync", "fdatasync"):
             node.sync()
         elif call == "write":
-            position[0] = _put(node, paths[0], position[0])
+            position[0] = _put(node, _data(text), position[0])
         elif call == "pwrite64":
-            _put(node, paths[0], int(text.rsplit(", ", 1)[1]))
+            _put(node, _data(text), int(text.rsplit(", ", 1)[1]))
         elif call == "lseek":
             position[0] = result
         elif call == "ftruncate":
@@ -100,10 +100,6 @@ class Replay:
         else:
             raise AssertionError(f"a driver called {call}, which the replay does not know")
         return call != "lseek"
-
-    def _absolute(self, text: str, path: bytes) -> str:
-        assert path.startswith(b"/") or text.startswith("AT_FDCWD") or not self._inside(os.fsdecode(path))
-        return os.fsdecode(path)
 
     def _inside(self, path: str) -> tuple[Node, str] | None:
         """Return the folder and the name of a path in the place; None elsewhere."""
@@ -143,6 +139,22 @@ class Replay:
         if call in ("rename", "unlink", "rmdir"):
             del folder.entries[name]
         return True
+
+
+def _paths(text: str) -> list[str]:
+    """Return the paths that a call names, whole where they are told from a folder's descriptor."""
+    found = [(os.fsdecode(_bytes(base)), os.fsdecode(_bytes(path))) for base, path in PATH.findall(text)]
+    return [path if path.startswith("/") else f"{base}/{path}" for base, path in found]
+
+
+def _data(text: str) -> bytes:
+    found = STRING.search(text)
+    assert found, f"a write without its bytes: {text[:80]}"
+    return _bytes(found[1])
+
+
+def _bytes(written: str) -> bytes:
+    return bytes.fromhex(written.replace("\\x", ""))
 
 
 def _put(node: Node, data: bytes, position: int) -> int:
@@ -219,9 +231,8 @@ def _points(root: Path, trace: Path, log: Path) -> Iterator[tuple[Replay, int, l
     marks: list[str] = []
     acknowledged = 0
     for call, text, result in calls(log):
-        if (call == "write" and f"<{_hex(trace)}>" in text.partition(",")[0]) or f"<{trace}>" in text.partition(",")[0]:
-            found = STRING.search(text)
-            marks.append(bytes.fromhex(found[1].replace("\\x", "")).decode().strip() if found else "")
+        if call == "write" and _hex(trace) in text.partition(",")[0]:
+            marks.append(_data(text).decode().strip())
             acknowledged += marks[-1] == "after-ledger"
         elif replay.follow(call, text, result):
             yield replay, acknowledged, marks
