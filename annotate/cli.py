@@ -51,9 +51,11 @@ def train(  # noqa: PLR0913 — one parameter an option
 ) -> None:
     """Train a recogniser of entities and relations; `annotation_schema: {models: {en: DIR}}` then uses the folder."""
     from annotate.lesson import Lesson, Recipe
+    from annotate.reviewed import reviewed
     from annotate.teach import teach
 
-    lesson = Lesson(tuple(labels or ()), output, base, encoder, reviews, test)
+    said = reviewed(existing(reviews)[0].view()) if reviews else []
+    lesson = Lesson(tuple(labels or ()), output, base, encoder, tuple(said), test)
     recipe = Recipe(epochs=epochs, tuned_layers=tuned_layers, minutes=minutes, seed=seed)
     show(teach(lesson, recipe, lambda line: print(line, file=sys.stderr)), as_json, _render_train)
 

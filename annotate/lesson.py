@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from annotate.labels import Labelled
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -29,5 +31,5 @@ class Lesson:
     output: Path
     base: str = "en_core_web_sm"
     encoder: str = "all-MiniLM-L6-v2"
-    reviews: Path | None = None  # a home with imported labels
+    reviewed: tuple[Labelled, ...] = ()  # labels beside those of the files
     test: Path | None = None  # otherwise a tenth of the labels is held out

@@ -11,13 +11,10 @@ from annotate.found import FOUND, Found
 from annotate.labels import Labelled, read_labels
 from annotate.lesson import Lesson, Recipe
 from annotate.nlp import LEARNED, load_encoder, load_nlp
-from annotate.reviewed import reviewed
 from annotate.scores import entity_scores, relation_scores
 from catalog.errors import InputError
-from catalog.home import Home
 from catalog.ids import make_id
 from catalog.models import resolve
-from catalog.run import last_config
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -81,9 +78,7 @@ def score(
 
 
 def _labelled(lesson: Lesson) -> list[Labelled]:
-    labelled = [item for path in lesson.labels for item in read_labels(path)]
-    if lesson.reviews is not None:
-        labelled += reviewed(Home.open(last_config(lesson.reviews).catalog).view())
+    labelled = [*(item for path in lesson.labels for item in read_labels(path)), *lesson.reviewed]
     if not labelled:
         raise InputError("no labels; name a file with --labels, or a home with imported labels with --reviews")
     return labelled

@@ -17,7 +17,7 @@ from annotate.labels import read_labels
 from annotate.reviewed import agreement, import_labels, reviewed
 from annotate.triples import triples, verbalise
 from catalog import schema
-from catalog.errors import InputError
+from catalog.errors import ConfigError, InputError
 from catalog.home import Home
 from catalog.ids import text_sha256
 from catalog.settings import Config
@@ -171,3 +171,12 @@ def test_a_whole_documents_text_names_its_document(home: Home, tmp_path: Path) -
     path.write_text(json.dumps({"text": SAID}) + "\n", encoding="utf-8")
     import_labels(home, path, "dan")
     assert [item.subject for item in reviewed(home.view()) if item.who == "dan"] == ["d1"]
+
+
+def test_the_stages_word_takes_a_configuration_or_a_command(home: Home, tmp_path: Path) -> None:
+    run = CliRunner()
+    assert isinstance(run.invoke(app, ["annotate", str(tmp_path / "nope.yaml")]).exception, ConfigError)
+    assert "Missing argument" in run.invoke(app, ["annotate"]).output
+    assert run.invoke(app, ["annotate", "--help"]).output.count("train") >= 1
+    train = ["annotate", "train", "--output", str(tmp_path / "model"), "--reviews"]
+    assert isinstance(run.invoke(app, [*train, str(tmp_path / "nothing")]).exception, InputError)

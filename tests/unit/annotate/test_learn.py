@@ -17,6 +17,7 @@ from annotate.annotator import SUBJECTS, Annotator
 from annotate.learned import MAX_WORDS
 from annotate.lesson import Lesson, Recipe
 from annotate.nlp import learned_relations, load_nlp, model_version
+from annotate.queue import queue
 from annotate.settings import AnnotationSchema
 from annotate.teach import predict, teach
 from catalog.errors import InputError, ModelUnavailable
@@ -126,16 +127,12 @@ def test_the_annotator_gives_probabilities_and_evidence(learned: Annotator) -> N
     assert relation["start"] == len(first)
 
 
-def test_patterns_find_what_was_not_learned_and_the_setting_chooses(model: Weights) -> None:
-    text = "Olga Berg pilots ships for Hooli . Carl Diaz works for Siemens . They flew to Paris, France."
-    labels = {}
-    for source in ("auto", "patterns", "learned", "both"):
-        (row,) = annotations(Annotator(AnnotationSchema(relation_source=source), {"en": model}), text)
-        labels[source] = [(row["entities"][r["head"]]["text"], r["label"]) for r in row["relations"]]
-    assert ("Olga Berg", "WORKS_FOR") in labels["auto"]
-    assert ("Olga Berg", "WORKS_FOR") not in labels["patterns"]
-    assert {label for _, label in labels["learned"]} == {"WORKS_FOR"}
-    assert set(labels["auto"]) | set(labels["patterns"]) <= {*labels["both"], *labels["auto"]}
+def test_patterns_find_what_was_not_learned_and_the_setting_chooses(learned: Annotator, model: Weights) -> None:
+    text = "Olga Berg pilots ships for Hooli . Munich is in Germany."
+    patterns = Annotator(AnnotationSchema(relation_source="patterns"), {"en": model})
+    labels = [{r["label"] for r in annotations(who, text)[0]["relations"]} for who in (learned, patterns)]
+    assert "WORKS_FOR" in labels[0]
+    assert "WORKS_FOR" not in labels[1]
 
 
 def test_only_the_schemas_relations_and_labels_come_out(model: Weights) -> None:
@@ -185,3 +182,14 @@ def test_a_component_that_lost_its_description_is_named(model: Weights, tmp_path
     (folder / "learned.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ModelUnavailable, match=r"learned\.json does not tell"):
         learned_relations(resolve("spacy", str(tmp_path / "model")))
+
+
+def test_a_learned_models_own_margins_order_the_queue(learned: Annotator) -> None:
+    text = "Olga Berg pilots ships for Hooli . Hooli Berg Olga sued ships Smith Acme ."
+    row = {"subject_id": "a", "subject_kind": "document", "url": None, "language": "en", "text": text}
+    found = queue([row], learned, set(), 5)
+    assert [item["uncertainty"] for item in found] == sorted((item["uncertainty"] for item in found), reverse=True)
+    assert all(0 < item["uncertainty"] <= 1 for item in found)
+    for item in found:
+        assert all(item["text"][e["start"] : e["end"]] == e["text"] and e["score"] for e in item["entities"])
+    assert queue([row], learned, {("a", item["start"], item["text"]) for item in found}, 5) == []
