@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catalog import files, progress
-from catalog.errors import InputError
+from catalog.errors import HeadraceError, InputError
+from catalog.proving import MeansMissing
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -93,13 +94,13 @@ def _takedown(folder: Path, short: bool) -> Measured:
 
 def _machine(folder: Path, short: bool) -> Measured:
     if importlib.util.find_spec("hypothesis") is None:
-        raise InputError("hypothesis is not installed; pip install hypothesis")
+        raise MeansMissing("hypothesis is not installed; pip install hypothesis")
     from catalog.proving import machine
 
     wanted = 300 if short else 10_000
     try:
         steps = machine.run(wanted)
-    except AssertionError as error:
+    except (AssertionError, HeadraceError) as error:
         history = "\n".join([str(error), *getattr(error, "__notes__", ())])
         return Measured(f"a violation within {wanted} steps", False, (history,))
     return Measured(f"0 violations in {steps} steps, recall@10 at least {machine.RECALL:g}", True)
@@ -183,9 +184,9 @@ def _row(figure: Figure, short: bool) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="headrace-scoreboard-") as folder:
         try:
             found = figure.measure(Path(folder), short)
-        except InputError as error:
+        except MeansMissing as error:
             found = Measured(f"not measured: {error}", None)
-        except AssertionError as error:
+        except (AssertionError, HeadraceError) as error:
             found = Measured("failed", False, (str(error) or "an assertion",))
     seconds = round(time.monotonic() - started, 1)
     told = {"figure": figure.number, "what": figure.what, "target": figure.target, "seconds": seconds}

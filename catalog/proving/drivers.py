@@ -7,6 +7,7 @@ the two seconds that importing the hub costs.
 import multiprocessing
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from functools import cache
 from importlib.metadata import entry_points
@@ -57,6 +58,21 @@ def finish(process: BaseProcess, timeout: float = 120.0) -> int:
 def run(target: Callable[..., None], *args: object) -> int:
     """Run a module-level function in a forked process and return its exit code."""
     return finish(start(target, *args))
+
+
+def complaint(target: Callable[..., None], *args: object) -> str:
+    """Run a module-level function in a forked process; return what it raised, or an empty string."""
+    with tempfile.TemporaryDirectory() as folder:
+        said = Path(folder) / "said"
+        code = run(_tell, said, target, args)
+        return said.read_text() if said.is_file() else f"exit code {code}" if code else ""
+
+
+def _tell(said: Path, target: Callable[..., None], args: tuple[object, ...]) -> None:
+    try:
+        target(*args)
+    except Exception as error:  # noqa: BLE001 — whatever it is, it is what is wrong
+        said.write_text(f"{type(error).__name__}: {error}"[:500])
 
 
 def arm(moment: str, trace: Path | None = None) -> None:

@@ -14,9 +14,9 @@ from contextlib import closing
 from pathlib import Path
 
 from catalog import doctor, maintain
-from catalog.errors import HeadraceError, InputError
+from catalog.errors import HeadraceError
 from catalog.home import Home
-from catalog.proving import drivers, toychain
+from catalog.proving import MeansMissing, drivers, toychain
 from catalog.proving.agreement import check_agreement, live_rows
 from catalog.settings import MaintenanceSettings
 
@@ -102,7 +102,7 @@ def inject(folder: Path, count: int) -> tuple[int, list[str]]:
     """Let one system call fail with EIO, `count` times; return how many drivers that stopped, and what was wrong."""
     strace = shutil.which("strace")
     if strace is None:
-        raise InputError("strace is not installed; on Debian and Ubuntu: apt install strace")
+        raise MeansMissing("strace is not installed; on Debian and Ubuntu: apt install strace")
     rng = random.Random(SEED)  # noqa: S311 — reproducible, keeps no secret
     stopped, wrong = 0, []
     for number in range(count):
@@ -131,25 +131,25 @@ def _trial(
         code = drivers.run(fill, root, acknowledged, said)
     wrong = [] if code in (0, REFUSED) else [f"the driver ended with exit code {code} instead of one line"]
     known = sorted(set(acknowledged.read_text().split()))
-    if known and drivers.run(read, root, known):
-        wrong.append(f"what was acknowledged cannot be read ({said.read_text() if said.exists() else 'no error'})")
+    if known and (why := drivers.complaint(read, root, known)):
+        wrong.append(f"what was acknowledged cannot be read: {why}")
     make_room()
-    if drivers.run(recover, root, folder / "reference"):
-        wrong.append("the next run does not recover")
+    if why := drivers.complaint(recover, root, folder / "reference"):
+        wrong.append(f"the next run does not recover: {why}")
     return code != 0, wrong
 
 
 def measure(folder: Path, sizes: int, failures: int) -> tuple[int, int, list[str]]:
     """Run both sweeps; return the number of trials, of drivers that were stopped, and what was wrong.
 
-    Raise InputError where neither root nor a user namespace lets us mount.
+    Raise MeansMissing where neither root nor a user namespace lets us mount.
     """
     unshare = shutil.which("unshare")
     if unshare is None:
-        raise InputError("unshare is not installed; on Debian and Ubuntu: apt install util-linux")
+        raise MeansMissing("unshare is not installed; on Debian and Ubuntu: apt install util-linux")
     namespace = [unshare, "--mount"] if os.geteuid() == 0 else [unshare, "--user", "--map-root-user", "--mount"]
     if said := _refusal([*namespace, "mount", "-t", "tmpfs", "headrace", str(folder)]):
-        raise InputError(f"no tmpfs can be mounted here: {said}; run as root, or where user namespaces are allowed")
+        raise MeansMissing(f"no tmpfs can be mounted here: {said}; run as root, or where user namespaces are allowed")
     command = [*namespace, sys.executable, "-m", __name__, "sweep", str(folder), str(sizes)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

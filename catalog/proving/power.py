@@ -16,10 +16,10 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from catalog import maintain
-from catalog.errors import InputError
+from catalog import ids, maintain
 from catalog.home import Home
-from catalog.proving import drivers, toychain
+from catalog.ledger import ORIGIN
+from catalog.proving import MeansMissing, drivers, toychain
 from catalog.proving.agreement import canonical, check_agreement, live_rows
 from catalog.proving.model import live_batches, toy_rows
 from catalog.schema import TABLES
@@ -182,15 +182,15 @@ def calls(log: Path) -> Iterator[tuple[str, str, int]]:
 
 
 def record(root: Path, trace: Path, log: Path) -> None:
-    """Run a driver under strace; raise InputError where there is no strace or it may not trace."""
+    """Run a driver under strace; raise MeansMissing where there is no strace or it may not trace."""
     strace = shutil.which("strace")
     if strace is None:
-        raise InputError("strace is not installed; on Debian and Ubuntu: apt install strace")
+        raise MeansMissing("strace is not installed; on Debian and Ubuntu: apt install strace")
     command = [strace, "-f", "-y", "-xx", "-s", "100000000", "-e", f"trace={CALLS}", "-o", str(log)]
     command += [sys.executable, "-m", __name__, str(root), str(trace)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise InputError(f"strace cannot trace here: {done.stderr.strip()[-300:]}; run it where ptrace is allowed")
+        raise MeansMissing(f"strace cannot trace here: {done.stderr.strip()[-300:]}; run it where ptrace is allowed")
 
 
 def work(root: Path, trace: Path) -> None:
@@ -215,12 +215,8 @@ def measure(folder: Path, count: int) -> tuple[int, list[str]]:
     for number, (replay, acknowledged, marks) in enumerate(_points(root, trace, log)):
         for mode in MODES if number in chosen else ():
             replay.tree.write_out(root, mode is MODES[1])
-            said = folder / "said"
-            code = drivers.run(_survives, root, acknowledged, said)
-            if code:
-                why = said.read_text() if said.is_file() else f"exit code {code}"
+            if why := drivers.complaint(_check, root, acknowledged):
                 wrong.append(f"power lost at change {number} of {total} (after {marks[-1:]}, {mode}): {why}")
-            said.unlink(missing_ok=True)
             shutil.rmtree(root)
     return 2 * len(chosen), wrong
 
@@ -242,20 +238,9 @@ def _hex(path: Path) -> str:
     return "".join(f"\\x{byte:02x}" for byte in os.fsencode(path))
 
 
-def _survives(root: Path, acknowledged: int, said: Path) -> None:
-    """Look at what a power loss left, then go on; write down what is wrong and fail."""
-    toychain.install()
-    try:
-        _check(root, acknowledged)
-    except Exception as error:  # noqa: BLE001 — whatever it is, it is what is wrong
-        said.write_text(f"{type(error).__name__}: {error}"[:500])
-        raise SystemExit(1) from None
-
-
 def _check(root: Path, acknowledged: int) -> None:
-    from catalog import ids
-    from catalog.ledger import ORIGIN
-
+    """Look at what a power loss left, then go on."""
+    toychain.install()
     origins = {ids.batch_id("crawl", ORIGIN, [f"segment-{number}"]): number for number in range(ORIGINS)}
     with Home.open(toychain.make_config(root).catalog) as home:
         state = home.view().state

@@ -8,7 +8,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import catalog
-from catalog.errors import InputError
+from catalog.proving import MeansMissing
 
 CHECKOUT = Path(catalog.__file__).parent.parent
 
@@ -18,10 +18,10 @@ def measure(
 ) -> tuple[int, list[str], dict[str, str]]:
     """Run test files; return the number of tests, those that failed, and the properties that they recorded.
 
-    Raise InputError where this is no checkout, or pytest is not installed.
+    Raise MeansMissing where this is no checkout, or pytest is not installed.
     """
     if missing := [name for name in files if not (CHECKOUT / name).is_file()]:
-        raise InputError(f"{missing[0]} is part of the source checkout; run it there")
+        raise MeansMissing(f"{missing[0]} is part of the source checkout; run it there")
     report = folder / "report.xml"
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *files]
@@ -30,7 +30,7 @@ def measure(
     )
     if not report.is_file():
         said = (done.stderr or done.stdout).strip()[-200:]
-        raise InputError(f"pytest cannot run here: {said}; make the checkout's environment")
+        raise MeansMissing(f"pytest cannot run here: {said}; make the checkout's environment")
     return read_report(report)
 
 
@@ -42,6 +42,6 @@ def read_report(report: Path) -> tuple[int, list[str], dict[str, str]]:
         if case.find("failure") is not None or case.find("error") is not None
     ]  # fmt: skip
     if skipped := [case.find("skipped") for case in cases if case.find("skipped") is not None]:
-        raise InputError(f"a test was skipped: {skipped[0].get('message') if skipped[0] is not None else ''}")
+        raise MeansMissing(f"a test was skipped: {skipped[0].get('message') if skipped[0] is not None else ''}")
     told = {str(one.get("name")): str(one.get("value")) for case in cases for one in case.iter("property")}
     return len(cases), failed, told

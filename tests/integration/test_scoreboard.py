@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from catalog import scoreboard
 from catalog.care_cli import app
 from catalog.errors import InputError
-from catalog.proving import deaths, full_disk, power, suites, takedown
+from catalog.proving import MeansMissing, deaths, full_disk, power, suites, takedown
 from catalog.scoreboard import Figure, Measured
 
 
@@ -50,7 +50,7 @@ def test_the_replay_loses_what_was_not_synced(tmp_path: Path) -> None:
 def test_a_full_disk_takes_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     try:
         trials, stopped, wrong = full_disk.measure(tmp_path, 3, 1)
-    except InputError as error:
+    except MeansMissing as error:
         pytest.skip(str(error))
     assert (trials, wrong) == (4, [])
     assert stopped >= 2
@@ -76,7 +76,7 @@ def fail(folder: Path, short: bool) -> Measured:
 
 
 def lack(folder: Path, short: bool) -> Measured:
-    raise InputError("strace is not installed; on Debian and Ubuntu: apt install strace")
+    raise MeansMissing("strace is not installed; on Debian and Ubuntu: apt install strace")
 
 
 def hold(folder: Path, short: bool) -> Measured:
@@ -113,7 +113,7 @@ def test_figures_of_the_checkout_are_its_tests(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     monkeypatch.setattr(suites, "CHECKOUT", tmp_path)
     assert suites.measure(tmp_path / "out", ["test_it.py"], {}) == (2, ["test_it::test_not"], {"hits": "0"})
-    with pytest.raises(InputError, match="is part of the source checkout"):
+    with pytest.raises(MeansMissing, match="is part of the source checkout"):
         suites.measure(tmp_path / "out", ["absent.py"], {})
 
 
