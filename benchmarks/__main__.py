@@ -34,6 +34,7 @@ BENCHMARKS: dict[str, tuple[str | None, tuple[str, ...]]] = {
     "publish": (None, ()),
     "scale": (None, ()),
     "warc_read": ("site/index.html", ()),
+    "transcribe": ("speech/manifest.jsonl", ()),
     "vectors": (None, ()),
     "semantic": ("README.md", ()),
     "image_dups": ("site/index.html", ()),

@@ -66,7 +66,7 @@ def _openai(weights: Weights, device: str, threads: int) -> Sequence[Engine]:
 
     from multimodal.openai_engine import GivenStates, OpenAIEngine
 
-    network = whisper.load_model(str(_checkpoint(weights)), device=device)
+    network = whisper.load_model(str(checkpoint(weights)), device=device)
     network.encoder = GivenStates(network.encoder, network.dims.n_audio_state)
     heads = _alignment_heads(weights)
     if heads:
@@ -78,7 +78,7 @@ def _openai(weights: Weights, device: str, threads: int) -> Sequence[Engine]:
     return engine.on_threads(threads)
 
 
-def _checkpoint(weights: Weights) -> Path:
+def checkpoint(weights: Weights) -> Path:
     """Return an openai-whisper checkpoint: the file given, one in the folder, or one made from CTranslate2's."""
     assert weights.path is not None
     if weights.path.is_file():
