@@ -48,6 +48,8 @@ def matches(view: View, nearby: Sequence[Near], settings: DedupSettings) -> Iter
     """
     seen = _pictures(view, {end for near in nearby for end in (near.one, near.other)})
     for near in nearby:
+        if near.one not in seen or near.other not in seen:
+            continue
         by = (near.model, near.revision)
         one, other = seen[near.one], seen[near.other]
         differ = BITS if one.phash is None or other.phash is None else (one.phash ^ other.phash).bit_count()
@@ -70,11 +72,13 @@ def correlation(one: _Picture, other: _Picture) -> float:
 
 
 def _pictures(view: View, ids: set[str]) -> dict[str, _Picture]:
-    rows = view.lookup("image_features", "media_id", ids, ["media_id", "phash"]).to_pylist()
+    """Look pictures up; a film is none, though one of its key frames may look like a picture."""
+    rows = view.lookup("image_features", "media_id", ids, ["media_id", "phash", "frame_time"]).to_pylist()
+    films = {row["media_id"] for row in rows if row["frame_time"] is not None}
     hashes = {row["media_id"]: int(row["phash"], 16) for row in rows if row["phash"]}
     small = view.lookup("thumbnails", "media_id", ids, ["media_id", "webp"])
     thumbnails = dict(zip(small["media_id"].to_pylist(), small["webp"].to_pylist(), strict=True))
-    return {name: _Picture(hashes.get(name), thumbnails.get(name)) for name in ids}
+    return {name: _Picture(hashes.get(name), thumbnails.get(name)) for name in ids - films}
 
 
 def sizes(view: View, ids: set[str]) -> dict[str, int]:

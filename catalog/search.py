@@ -268,5 +268,8 @@ def render(found: dict[str, Any], console: Console) -> None:
             console.print(f"    {what}", markup=False, highlight=False, style="dim", overflow="ellipsis", no_wrap=True)
     if not found["hits"]:
         console.print("nothing found: run the embed stage first, or search for something else")
+    if used := found.get("index"):
+        told = f"vectors of {used['model']}, revision {used['revision']}"
+        console.print(told, markup=False, highlight=False, style="dim", soft_wrap=True)
     for note in found.get("notes", ()):
         console.print(note, markup=False, highlight=False, style="dim")
