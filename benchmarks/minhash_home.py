@@ -88,9 +88,13 @@ def put(
     home.publish(EMBED, config, [plan], partial(_Pass, "text_features"), Resources())
 
 
-def dedup(home: Home, config: Config) -> list[tuple[str, str]]:
-    """Run the stage; return its decisions as pairs of the documents' ids."""
+def dedup(home: Home, config: Config) -> None:
+    """Run the stage, as `headrace dedup` does."""
     DEDUP.run(home, config)
+
+
+def pairs_of(home: Home) -> list[tuple[str, str]]:
+    """Return all decisions of a home as pairs of the documents' ids."""
     view = home.view()
     rows = view.read("duplicates", ["record_id", "kept_id", "state"])
     rows = rows.filter(pa.compute.not_equal(rows["state"], "proposed"))

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import neardup, peers
-from benchmarks.minhash_home import dedup, opened, put
+from benchmarks.minhash_home import dedup, opened, pairs_of, put
 from benchmarks.neardup import Document, Labelled
 from catalog.search import load_encoder
 from catalog.settings import Config
@@ -122,7 +122,8 @@ def with_headrace(documents: Sequence[Document], vectors: Vectors, threshold: fl
     numbers = {item.id: number for number, item in enumerate(documents)}
     with TemporaryDirectory() as folder, opened(Path(folder), True, **settings) as (home, config):
         put(home, config, documents, 0, vectors)
-        return [(numbers[one], numbers[other]) for one, other in dedup(home, config)]
+        dedup(home, config)
+        return [(numbers[one], numbers[other]) for one, other in pairs_of(home)]
 
 
 def planted(size: int, copies: int) -> tuple[Vectors, Pairs]:
@@ -145,7 +146,8 @@ def speed() -> dict[str, Any]:
         for start in range(0, SIZE, 5000):
             put(home, config, documents[start : start + 5000], start, vectors[start : start + 5000])
         with clock(found, "headrace, stage"):
-            ours = [(int(one), int(other)) for one, other in dedup(home, config)]
+            dedup(home, config)
+        ours = [(int(one), int(other)) for one, other in pairs_of(home)]
         found["headrace, stage"] |= score(ours, groups)
     with clock(found, "headrace, core"):
         ours = core(vectors, 0.95)
@@ -198,11 +200,12 @@ def adding(size: int) -> dict[str, Any]:
             texts = [" ".join(_word(k + n * n) for n in range(9)) + f" {k}" for k in range(start, end)]
             rows = [Document(str(start + k), text) for k, text in enumerate(texts)]
             if start == size:
-                dedup_before = dedup(home, config)
+                dedup(home, config)
+                before = len(pairs_of(home))
             put(home, config, rows, start, vectors[start:end])
         with clock(found, "stage"):
-            after = dedup(home, config)
-    return {**found["stage"], "found": len(after) - len(dedup_before)}
+            dedup(home, config)
+        return {**found["stage"], "found": len(pairs_of(home)) - before}
 
 
 @contextmanager
