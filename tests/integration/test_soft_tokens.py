@@ -42,7 +42,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (pages / f"{name}.html").write_text(PAGE.format(name, first, picture, f"One of the {name}.", second))
         shutil.copy(SITE / "img" / picture, pages)
     given = {
-        "root": str(folder / "home"), "engine": "local", "models": "offline", "data_sources": [str(pages)],
+        "root": str(folder / "home"), "engine": "local", "data_sources": [str(pages)],
+        "models": {"clip": "tiny_clip", "text": "no/such"},  # of which none is needed here
         "stages": ["crawl", "extract", "embed", "dedup", "fuse"], "embed": {"patches": True},
         "fuse": {"template": {"image_token": "<image>"}},
     }  # fmt: skip
@@ -117,7 +118,7 @@ def test_a_batch_has_the_mean_loss_of_its_examples_and_trains_the_projector(
 def test_states_of_a_recording_go_through_a_projector_that_is_given(llava: Path, pieces: list[list[Piece]]) -> None:
     model, tokenizer = load_soft_model(llava)
     tokens = {IMAGE: model.config.image_token_id, AUDIO: tokenizer.convert_tokens_to_ids("<audio>")}
-    sound = Soft(AUDIO, "m", np.random.default_rng(0).normal(size=(6, 16)).astype(np.float16))
+    sound = Soft(AUDIO, "m", np.random.default_rng(0).normal(scale=5, size=(6, 16)).astype(np.float16))
     example = encode([*pieces[0][:2], sound, *pieces[0][2:]], tokenizer, tokens)
     torch.manual_seed(0)
     projector: Any = torch.nn.Linear(16, 48)

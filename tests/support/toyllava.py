@@ -16,7 +16,7 @@ def make_llava(folder: Path, width: int) -> Path:
     words.add_tokens(["<image>", "<audio>"], special_tokens=True)
     text = LlamaConfig(
         vocab_size=len(words), hidden_size=48, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=1024, tie_word_embeddings=True,
+        num_key_value_heads=2, max_position_embeddings=1024, tie_word_embeddings=True, initializer_range=0.2,
     )  # fmt: skip
     vision = CLIPVisionConfig(
         hidden_size=width, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, image_size=8, patch_size=4
