@@ -12,7 +12,7 @@ from torch import Tensor
 from annotate.labels import Labelled
 from annotate.learned import Trained, candidates, sentences_of
 from annotate.lesson import Recipe
-from annotate.network import Network, Pairs, Sentence, Shape, Words, collate, lower_vectors, upper_layers
+from annotate.network import Network, Sentence, Shape, Words, collate, lower_vectors, upper_layers
 from annotate.settings import LABEL_MAP
 from catalog.errors import InputError
 
@@ -190,7 +190,7 @@ def _loss(network: Network, batch: Sequence[Example], words: Words, lower: Tenso
     if not ends:
         return loss
     truth = _truth(batch, spans, ends, network.shape)
-    judged = network.relate(vectors, Pairs(spans, torch.tensor(ends)))
+    judged = network.relate(vectors, spans, network.pool(vectors, spans), torch.tensor(ends))
     return loss + torch.nn.functional.binary_cross_entropy_with_logits(judged, truth)
 
 

@@ -13,7 +13,7 @@ from spacy.language import Language
 from spacy.tokens import Span
 
 from annotate.found import FOUND, Found
-from annotate.network import Network, Pairs, Sentence, Shape, best_tags, collate, spans_of
+from annotate.network import Network, Sentence, Shape, best_tags, collate, spans_of
 from annotate.nlp import LEARNED, build_network
 
 if TYPE_CHECKING:
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 MAX_WORDS = 128  # of one sentence; longer ones are cut, so that the encoder's positions suffice
 SENTENCES = 32  # at once; never those of two documents, so that a row is the same whatever its company
-PAIRS = 2048
+WORDS = 1024  # at once, padding included
+PAIRS = 256  # at once: each takes a vector of every word of its sentence
+MAX_ENTITIES = 24  # of one sentence; above that it is a list, whose pairs nobody relates
 
 
 @dataclass(frozen=True)
@@ -140,9 +142,10 @@ def _relate(trained: Trained, vectors: torch.Tensor, made: list[Any]) -> list[An
     spans, ends = candidates([found for _, found, _, _ in made], network.shape)
     margins = [margin for *_, margin in made]
     known = network.shape.relations
+    pooled = network.pool(vectors, spans) if ends else spans
     for first in range(0, len(ends), PAIRS):
         part = ends[first : first + PAIRS]
-        probable = network.relate(vectors, Pairs(spans, torch.tensor(part))).sigmoid().tolist()
+        probable = network.relate(vectors, spans, pooled, torch.tensor(part)).sigmoid().tolist()
         for (head, tail), row in zip(part, probable, strict=True):
             sentence = int(spans[head, 0])
             offset = int((spans[:, 0] < sentence).sum())
@@ -180,7 +183,7 @@ def candidates(spans: Sequence[Sequence[tuple[int, int, str, Any]]], shape: Shap
         ends += [
             [first + head, first + tail]
             for head, tail in permutations(range(len(found)), 2)
-            if (found[head][2], found[tail][2]) in allowed
+            if len(found) <= MAX_ENTITIES and (found[head][2], found[tail][2]) in allowed
         ]
         first += len(found)
     return torch.tensor(rows, dtype=torch.long).reshape(-1, 4), ends
@@ -207,5 +210,11 @@ def _written(token: "Token") -> tuple[bool, ...]:
 
 def _chunks(sentences: Sequence[Sentence]) -> Iterator[Sequence[Sentence]]:
     """Cut a document's sentences into batches of about one length."""
-    ordered = sorted(sentences, key=lambda item: (len(item.words), item.start))
-    return (ordered[first : first + SENTENCES] for first in range(0, len(ordered), SENTENCES))
+    chunk: list[Sentence] = []
+    for sentence in sorted(sentences, key=lambda item: (len(item.words), item.start)):
+        if len(chunk) == SENTENCES or (len(chunk) + 1) * len(sentence.words) > WORDS:
+            yield chunk
+            chunk = []
+        chunk.append(sentence)
+    if chunk:
+        yield chunk

@@ -57,14 +57,6 @@ class Words:
     present: Tensor  # (sentences, words) bool
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """Candidate pairs of one batch: rows of `spans` are (sentence, start, end, label), `ends` index two of them."""
-
-    spans: Tensor
-    ends: Tensor
-
-
 class Network(nn.Module):
     """Encoder, tagger and pair classifier."""
 
@@ -107,11 +99,15 @@ class Network(nn.Module):
         vectors = self.dropout(vectors + context)
         return vectors, self.tagger(vectors)
 
-    def relate(self, vectors: Tensor, pairs: Pairs) -> Tensor:
-        """Return the logits of each relation of each pair (pairs, relations)."""
-        sentence, start, end, label = pairs.spans.unbind(1)
-        pooled = _pool(vectors, sentence, start, end)
-        head, tail = pairs.ends.unbind(1)
+    def pool(self, vectors: Tensor, spans: Tensor) -> Tensor:
+        """Return one vector of each span (spans, hidden); a span is a row of sentence, start, end and label."""
+        sentence, start, end, _ = spans.unbind(1)
+        return _pool(vectors, sentence, start, end)
+
+    def relate(self, vectors: Tensor, spans: Tensor, pooled: Tensor, ends: Tensor) -> Tensor:
+        """Return the logits of each relation (pairs, relations) of pairs of spans: `ends` index head and tail."""
+        sentence, start, end, label = spans.unbind(1)
+        head, tail = ends.unbind(1)
         first_end, last_start = torch.minimum(end[head], end[tail]), torch.maximum(start[head], start[tail])
         between = _pool(vectors, sentence[head], first_end, last_start)
         gap = (last_start - first_end).clamp(0, FAR - 1)

@@ -153,6 +153,9 @@ def test_the_same_rows_whatever_the_order_and_the_company(learned: Annotator) ->
 def test_an_endless_sentence_is_read_in_pieces(learned: Annotator) -> None:
     (row,) = annotations(learned, f"{'very ' * MAX_WORDS} " * 6)
     assert row["relations"] == []
+    many = f"{', '.join(FIRMS * 40)} hired {', '.join(f'{one} {other}' for one in FIRST for other in LAST)}."
+    (row,) = annotations(learned, many)
+    assert len(row["entities"]) > 40
 
 
 @pytest.mark.parametrize(
