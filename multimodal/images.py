@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -103,7 +104,7 @@ class ImageEmbedder:
             max_aspect=settings.max_aspect,
             canvas_side=CANVAS_SIDE if extras.captioner else None,
         )
-        self._sandbox = Sandbox(look, threads, settings.max_seconds)
+        self._sandbox = _children(threads, settings.max_seconds)
         self._decoding = ThreadPoolExecutor(threads)
         self._large = threading.Lock()
         self._computing = threading.Semaphore(threads)
@@ -146,10 +147,10 @@ class ImageEmbedder:
             payload = self._read(row, self._settings.max_bytes)
         except Corrupt as error:
             return Reject(Reason.MISSING_PAYLOAD, str(error))
-        looked = self._sandbox(payload, row["kind"], self._wanted)
+        looked = self._sandbox(payload, row["kind"], self._wanted, False)
         if looked == "large":
             with self._large:
-                looked = self._sandbox(payload, row["kind"], self._wanted, large=True)
+                looked = self._sandbox(payload, row["kind"], self._wanted, True)
         assert not isinstance(looked, str)
         return looked
 
@@ -207,6 +208,11 @@ class ImageEmbedder:
             [{"media_id": media_id, "frame_time": shot.frame_time, **patch} for shot, _, patch in kept if patch],
             {"media_id": media_id, "webp": first.webp, "width": width, "height": height},
         )
+
+
+@lru_cache(maxsize=2)  # the same children for all runs of a process: they take most of a second to start
+def _children(number: int, max_seconds: float) -> Sandbox[[bytes, str, Wanted, bool], list[Looked] | Reject | str]:
+    return Sandbox(look, number, max_seconds)
 
 
 def _sized(media_id: str, shot: Looked) -> Row:

@@ -2,7 +2,6 @@
 
 import io
 from dataclasses import dataclass
-from typing import Literal
 
 import imagehash
 import numpy as np
@@ -47,7 +46,7 @@ class Looked:
     frame_time: float | None = None
 
 
-def look(payload: bytes, kind: str, wanted: Wanted, large: bool = False) -> list[Looked] | Reject | Literal["large"]:
+def look(payload: bytes, kind: str, wanted: Wanted, large: bool) -> list[Looked] | Reject | str:
     """Return what is taken of a picture (one) or film (one for each key frame), or why nothing is.
 
     A picture above LARGE_PIXELS is put off with "large", for the caller to ask again when no other is decoded.

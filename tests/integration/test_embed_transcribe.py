@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import pytest
+from filmstrip import film
 
-from catalog import pipeline, snapshots
+from catalog import pipeline, search, snapshots
 from catalog.home import Home, Plan, View
 from catalog.models import resolve
 from catalog.settings import Config
@@ -129,6 +131,37 @@ def test_a_picture_whose_features_a_rollback_took_back_is_not_left_without_any(c
     assert (report.num_reused, report.outputs["image_features"]) == (0, 2), "frog and panda"
     wanted = set(home.view().read("media", batches=[two.batch_id])["media_id"].to_pylist())
     assert wanted == {row["media_id"] for row in rows(home.view(), "image_features")}
+
+
+def test_films_patches_and_another_model(chain: Chain, tmp_path: Path) -> None:
+    """Key frames trace to their film; the features of another CLIP model stand beside, and search takes the newest."""
+    chain.add("frogs", "frog.png")
+    (chain.folder / "film.webm").write_bytes(film("webm", "libvpx", 3))
+    models = {"clip": "tiny_clip", "text": "all-MiniLM-L6-v2"}
+    first = chain.config(embed={"patches": True, "film_frames": 2, "labels": ["frog", "cat"]}, models=models)
+    home = Home.open(first.catalog)
+    reports = [stage.run(home, first) for stage in (CRAWL, EXTRACT, EMBED)]
+    assert reports[-1].outputs == {"image_features": 3, "image_patches": 3, "thumbnails": 2, "text_features": 1}
+    assert closed(reports[-1])
+    view = chain.view()
+    films = view.read("media").filter(pc.equal(view.read("media")["kind"], "video"))["media_id"].to_pylist()
+    for table in ("image_features", "image_patches"):
+        frames = [
+            (row["media_id"], round(row["frame_time"])) for row in rows(view, table) if row["frame_time"] is not None
+        ]
+        assert frames == [(films[0], 0), (films[0], 1)]
+    assert {tuple(row["shape"]) for row in rows(view, "image_patches")} == {(4, 768)}
+
+    shutil.copytree(SITE.parent / "tiny_clip", tmp_path / "other", ignore=shutil.ignore_patterns("*.py", "*.md"))
+    second = chain.config(embed={"film_frames": 2}, models=models | {"clip": str(tmp_path / "other")})
+    assert EMBED.run(home, second).outputs["image_features"] == 3
+    view = chain.view()
+    assert {row["model"] for row in rows(view, "image_features")} == {str(tmp_path / "other")}
+    assert len({row.batch_id for row in view.state.rows if row.stage == "embed" and row.kind == "publish"}) == 2
+    found = search.by_text(home, second, "a frog", search.Query("image", 3))
+    assert found["index"]["model"] == str(tmp_path / "other")
+    assert found["hits"][0]["url"].endswith("frog.png")
+    assert [hit["id"] for hit in found["hits"]].count(films[0]) == 1, "a film is found once, by its best frame"
 
 
 def publish_embed(home: Home, config: Config, plan: Plan) -> StageReport:

@@ -313,7 +313,9 @@ def judge(given: tuple[Hostile, ...], seconds: float = 30.0) -> Verdict:
     wanted = Wanted(Geometry(224, 224), max_pixels=40_000_000, max_frames=1_000, film_frames=8, thumbnail_side=256)
     pictures, sounds = Sandbox(look, 1, seconds), AudioDecoder(1, 3600, seconds)
     good_picture, good_sound = _png(40, 30), _riff(16_000, 1, 16, bytes(32_000))
-    assert not isinstance(pictures(good_picture, "image", wanted), Reject)  # the children are there before the clock is
+    assert not isinstance(
+        pictures(good_picture, "image", wanted, False), Reject
+    )  # the children are there before the clock is
     assert not isinstance(sounds(good_sound), Reject)
     verdict = Verdict()
     with _measured(verdict):
@@ -321,13 +323,13 @@ def judge(given: tuple[Hostile, ...], seconds: float = 30.0) -> Verdict:
             started = time.monotonic()
             results: list[object] = []
             if file.kind != "audio":
-                results.append(pictures(file.payload, file.kind, wanted, large=True))
+                results.append(pictures(file.payload, file.kind, wanted, True))
             if file.kind != "image":
                 results.append(sounds(file.payload))
             verdict.seconds[file.name] = time.monotonic() - started
             rejects = [result.reason.value for result in results if isinstance(result, Reject)]
             verdict.reasons[file.name] = " and ".join(rejects) if len(rejects) == len(results) else None
-            assert not isinstance(pictures(good_picture, "image", wanted), Reject), f"lost after {file.name}"
+            assert not isinstance(pictures(good_picture, "image", wanted, False), Reject), f"lost after {file.name}"
             assert not isinstance(sounds(good_sound), Reject), f"lost after {file.name}"
     return verdict
 

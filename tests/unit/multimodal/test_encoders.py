@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from safetensors.torch import save_file
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import BlipConfig, BlipForConditionalGeneration, BlipImageProcessor, PreTrainedTokenizerFast
 
 from catalog.errors import InputError, ModelUnavailable
 from catalog.models import Weights, resolve
@@ -22,6 +25,7 @@ from multimodal.encoders import (
     ClipEncoder,
     PictureSearch,
     SentenceEncoder,
+    load_captioner,
     load_clip,
     load_clip_search,
     load_sentences,
@@ -179,3 +183,28 @@ def test_weights_that_were_tampered_with_are_refused(tmp_path: Path, site: Path)
 def test_search_sees_a_picture_as_embedding_does(clip: ClipEncoder, site: Path) -> None:
     path = site / "img" / "frog.png"
     np.testing.assert_array_equal(pictures_of(clip, path), PictureSearch(clip).encode_images([path.read_bytes()]))
+
+
+def test_a_captioner_describes_pictures_of_any_size(tmp_path: Path) -> None:
+    words = ["[PAD]", "[UNK]", "[DEC]", "[SEP]", *["a", "photo", "of", "the", "frog", "cat"]]
+    tokenizer = Tokenizer(WordLevel({word: number for number, word in enumerate(words)}, "[UNK]"))
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="[UNK]", pad_token="[PAD]", sep_token="[SEP]", bos_token="[DEC]"
+    ).save_pretrained(tmp_path)
+    size = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    special = {"bos_token_id": 2, "eos_token_id": 3, "sep_token_id": 3, "pad_token_id": 0}
+    text = size | special | {"vocab_size": len(words), "encoder_hidden_size": 16, "projection_dim": 16}
+    torch.manual_seed(5)
+    vision = size | {"image_size": 32, "patch_size": 16}
+    BlipForConditionalGeneration(BlipConfig(text_config=text, vision_config=vision)).save_pretrained(tmp_path)
+    BlipImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
+    weights = resolve("captioner", str(tmp_path))
+    captioner = load_captioner(weights, "cpu", 6)
+    pictures = [np.full((40 + side, 50, 3), 9 * side, np.uint8) for side in range(3)]
+    captions = captioner.caption(pictures)
+    assert len(captions) == 3
+    assert all(set(caption.split()) <= set(words) and len(caption.split()) <= 7 for caption in captions), captions
+    assert captioner.caption(pictures) == captions
+    assert captioner.name == f"{weights.name}@{weights.revision}"
+    with pytest.raises(ModelUnavailable, match="not an image-to-text model"):
+        load_captioner(resolve("captioner", str(tmp_path.parent)), "cpu", 6)

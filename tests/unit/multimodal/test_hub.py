@@ -104,3 +104,26 @@ def test_a_mistaken_name_is_answered_with_the_known_ones(weights: Weights, messa
 def test_given_weights_need_no_hub(tmp_path: Path) -> None:
     weights = Weights("clip", "mine", tmp_path, "local:mine")
     assert hub.fetch(weights) is weights
+
+
+def test_a_pinned_revision_is_the_one_that_is_fetched(cache: Path) -> None:
+    snapshot(cache, "org/model", {"modules.json": "[]", "model.safetensors": "newest"})
+    pinned = cache / "hf" / "models--org--model" / "snapshots" / ("f" * 40)
+    pinned.mkdir()
+    (pinned / "modules.json").write_text("[]")
+    (pinned / "model.safetensors").write_text("pinned")
+    for name, text, revision in (("org/model", "newest", "01234567"), (f"org/model@{'f' * 40}", "pinned", "ffffffff")):
+        found = hub.fetch(Weights("text", name, None, "hub"))
+        assert found.path is not None
+        assert (found.path / "model.safetensors").read_text() == text
+        assert found.revision.startswith(revision)
+    with pytest.raises(ModelUnavailable, match=r"models\.text"):
+        hub.fetch(Weights("text", f"org/model@{'e' * 40}", None, "hub"))
+
+
+def test_a_captioner_comes_with_its_processor_and_tokenizer(cache: Path) -> None:
+    files = {"config.json": "{}", "preprocessor_config.json": "{}", "vocab.txt": "a", "model.safetensors": "w"}
+    snapshot(cache, "org/captioner", files | {"flax_model.msgpack": "no"})
+    found = hub.fetch(Weights("captioner", "org/captioner", None, "hub"))
+    assert found.path is not None
+    assert files.keys() <= {path.name for path in found.path.iterdir()}

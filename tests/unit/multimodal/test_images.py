@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from filmstrip import film
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -93,6 +94,40 @@ def test_nothing_but_broken_pictures_is_no_error(embed: Callable[..., Any], tmp_
     (tmp_path / "a.png").write_bytes(b"not a picture")
     (result,) = embed([tmp_path / "a.png"])
     assert result.reject.reason is Reason.UNSUPPORTED_FORMAT
+
+
+def test_size_and_score_decide_what_is_wanted(embed: Callable[..., Any], site: Path, tmp_path: Path) -> None:
+    dot, strip, film_path = tmp_path / "dot.png", tmp_path / "strip.png", tmp_path / "film.mp4"
+    Image.new("RGB", (20, 20), "red").save(dot)
+    Image.new("RGB", (900, 30), "red").save(strip)
+    film_path.write_bytes(film("mp4", "mpeg4"))
+    paths = [site / "img" / "frog.png", dot, strip, film_path]
+    extras = Extras(Teller(), lambda vectors: np.arange(len(vectors), dtype=float))  # a place in its batch as the score
+    given = {"min_side": 24, "max_aspect": 8, "film_frames": 3, "min_aesthetic": 1, "aesthetic": "f", "patches": True}
+    low, small, narrow, whole = embed(paths, extras=extras, **given)
+    reasons = [item.reject.reason for item in (low, small, narrow)]
+    assert reasons == [Reason.LOW_AESTHETIC, Reason.TOO_SMALL, Reason.TOO_NARROW]
+    assert [(round(row["frame_time"]), row["aesthetic"]) for row in whole.features] == [(2, 1), (4, 2)]
+    assert {(row["caption"], row["caption_model"]) for row in whole.features} == {("48 × 64", "teller@1")}
+    assert [round(row["frame_time"]) for row in whole.patches] == [2, 4]
+    assert all(len(row["data"]) == 2 * np.prod(row["shape"]) for row in whole.patches)
+
+
+class Teller:
+    """Tells the size of what a captioner is shown."""
+
+    name = "teller@1"
+
+    def caption(self, pictures: list[np.ndarray]) -> list[str]:
+        return [f"{picture.shape[0]} × {picture.shape[1]}" for picture in pictures]
+
+
+def test_a_reject_does_not_change_a_neighbours_vector(embed: Callable[..., Any], site: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"not a picture")
+    frog, panda = site / "img" / "frog.png", site / "img" / "panda.png"
+    _, beside_reject = embed([tmp_path / "a.png", frog])
+    _, beside_panda = embed([panda, frog])
+    np.testing.assert_array_equal(beside_reject.features[0]["vector"], beside_panda.features[0]["vector"])
 
 
 @settings(deadline=None, max_examples=25)
