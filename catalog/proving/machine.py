@@ -313,7 +313,7 @@ class Hub(RuleBasedStateMachine):
 def run(steps: int, first: int = 0) -> int:
     """Run histories from seeds `first`, `first` + 1, … until there were so many steps; return how many there were."""
     limits = settings(
-        max_examples=8, stateful_step_count=STEPS, phases=[Phase.generate], deadline=None, database=None,
+        max_examples=5, stateful_step_count=STEPS, phases=[Phase.generate], deadline=None, database=None,
         print_blob=False, suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     before = Hub.steps
