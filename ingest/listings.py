@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from ingest.hints import NO_HINTS, Hints, Medium
 from ingest.urls import canonical, type_by_name
 
-KINDS = ("image", "audio")  # no stage reads films, so lists fetch none; their previews are pictures
+KINDS = ("image", "audio", "video")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def resolve(url: str, base: str | None) -> str:
 
 
 def make_medium(url: str, base: str, declared: str = "", alt: str = "") -> Medium | None:
-    """Return a picture or recording by its declared type (or that of its name), None for anything else."""
+    """Return a picture, recording or film by its declared type (or that of its name), None for anything else."""
     address = resolve(url, base)
     if not address:
         return None

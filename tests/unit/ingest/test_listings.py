@@ -98,8 +98,9 @@ def test_a_podcast_gives_pages_with_their_recordings_and_recordings_without_a_pa
     assert (one.hints.title, one.hints.date, one.hints.media) == ("One", "2026-01-01", recordings)
     assert (one.url, one.changed) == ("http://e.org/one", 1767261600.0)
     assert two.url == "", "a guid is no address"
-    assert two.hints.media == (Medium("http://e.org/2", "audio"),), "nothing reads films"
-    assert Listing([two]).hints() == {"http://e.org/2": Hints("Two")}
+    film, sound = Medium("http://e.org/v.mp4", "video"), Medium("http://e.org/2", "audio")
+    assert two.hints.media == (film, sound)
+    assert Listing([two]).hints() == {"http://e.org/v.mp4": Hints("Two"), "http://e.org/2": Hints("Two")}
 
 
 def test_a_json_feed_is_read_by_its_version() -> None:
