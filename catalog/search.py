@@ -14,6 +14,7 @@ import pyarrow as pa
 from rich.console import Console
 
 from catalog import sql
+from catalog.decisions import PROPOSED
 from catalog.encoders import PictureEncoder
 from catalog.errors import InputError
 from catalog.fulltext import FullText, tokens
@@ -192,9 +193,10 @@ def _answer(
     table, row_id = RECORDS[query.kind]
     ids = [hit.id for hit in hits]
     columns = [row_id, "url", "batch_id", *(("title", "text") if query.kind == "text" else ())]
-    decided = view.lookup("duplicates", "record_id", ids)
+    told = [row for row in view.lookup("duplicates", "record_id", ids).to_pylist() if row["kind"] != "kept"]
+    told.sort(key=lambda row: row["state"] != PROPOSED)  # what was decided names the kept record before a proposal does
     away = set_aside(view, ids)
-    kept = dict(zip(decided["record_id"].to_pylist(), decided["kept_id"].to_pylist(), strict=True))
+    kept = {row["record_id"]: row["kept_id"] for row in told}
     records: dict[str, dict[str, Any]] = {}
     standing: set[str] = set()
     for row in view.lookup(table, row_id, ids, columns).to_pylist():
