@@ -6,6 +6,7 @@ A file system, a kernel or an installation other than ours may lose what ours ke
 
 import importlib.util
 import json
+import logging
 import platform
 import tempfile
 import time
@@ -181,13 +182,18 @@ def scoreboard(only: Iterable[int] = (), short: bool = False, output: Path | Non
 
 def _row(figure: Figure, short: bool) -> dict[str, Any]:
     started = time.monotonic()
+    log = logging.getLogger("headrace")
+    level = log.level
     with tempfile.TemporaryDirectory(prefix="headrace-scoreboard-") as folder:
+        log.setLevel(logging.WARNING)  # what the driven homes do is told by the figure
         try:
             found = figure.measure(Path(folder), short)
         except MeansMissing as error:
             found = Measured(f"not measured: {error}", None)
         except (AssertionError, HeadraceError) as error:
             found = Measured("failed", False, (str(error) or "an assertion",))
+        finally:
+            log.setLevel(level)
     seconds = round(time.monotonic() - started, 1)
     told = {"figure": figure.number, "what": figure.what, "target": figure.target, "seconds": seconds}
     return {**told, **asdict(found), "problems": list(found.problems)}
