@@ -1,11 +1,10 @@
 """Transcribe the same recordings with headrace and with the bare recognisers, each in a process of its own.
 
-`python -m benchmarks.transcribe MANIFEST [--long N] [--threads N] [--json]`; MANIFEST names speech with its words
-(JSONL). The short recordings are those; the long ones, of over a minute, are the short ones in turn with a second and a
-half between.
-Sound is decoded by all, and models are loaded and have heard one recording before the clock starts; the model is
-tiny.en, threads are two. headrace is its worker but for the archive: decoding in children, voice detection, words with
-times and masking, which the others leave out. Each child also tells its peak memory. Word error rates are over
+`python -m benchmarks.transcribe MANIFEST [--short N] [--long N] [--threads N] [--json]`; MANIFEST names speech with its
+words (JSONL). The short recordings are those; the long ones, of over a minute, are the short ones in turn with a second
+and a half between. Sound is decoded by all, and models are loaded and have heard two recordings before the clock
+starts; the model is tiny.en. headrace is its worker but for the archive: decoding in children, voice detection, words
+with times and masking, which the others leave out. Each child also tells its peak memory. Word error rates are over
 Whisper's English normaliser. `speedup` is over sequential whisper.transcribe as it is by default, by wall and CPU.
 """
 
@@ -128,9 +127,9 @@ LOADERS: dict[str, Callable[[Weights], Run]] = {
 }
 
 
-def measure(name: str, manifest: Path, long: int) -> dict[str, Any]:
+def measure(name: str, manifest: Path, num_short: int, long: int) -> dict[str, Any]:
     """Run one of LOADERS on both kinds of recordings."""
-    short = read_short(manifest)
+    short = read_short(manifest)[:num_short]
     run = LOADERS[name](resolve("whisper", "tiny.en"))
     run([payload for payload, _ in islice(short, 2)])
     found: dict[str, Any] = {}
@@ -166,12 +165,13 @@ def error_rate(references: Sequence[str], texts: Sequence[str]) -> float:
     return float(jiwer.wer([normalise(text) for text in references], [normalise(text) for text in texts]))
 
 
-def compare(manifest: Path, long: int, threads: int) -> dict[str, Any]:
+def compare(manifest: Path, short: int, long: int, threads: int) -> dict[str, Any]:
     """Measure all of LOADERS whose library is here, and headrace against the others."""
     names = [name for name in LOADERS if "faster" not in name or find_spec("faster_whisper")]
     found: dict[str, Any] = {}
     for name in names:
-        command = [sys.executable, "-m", "benchmarks.transcribe", str(manifest), "--only", name, "--long", str(long)]
+        counts = ["--short", str(short), "--long", str(long)]
+        command = [sys.executable, "-m", "benchmarks.transcribe", str(manifest), "--only", name, *counts]
         environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
         done = subprocess.run(command, cwd=REPO, env=environment, stdout=subprocess.PIPE, check=True)
         found[name] = json.loads(done.stdout)
@@ -189,15 +189,16 @@ def main(arguments: Sequence[str]) -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("manifest", type=Path)
+    parser.add_argument("--short", type=int, default=1000, help="no more short recordings than these")
     parser.add_argument("--long", type=int, default=3, help="how many recordings of over a minute")
     parser.add_argument("--threads", type=int, default=2, help="of each recogniser")
     parser.add_argument("--only", choices=LOADERS, help="measure this one, here")
     parser.add_argument("--json", action="store_true", help="one JSON document")
     given = parser.parse_args(arguments)
     if given.only:
-        found = measure(given.only, given.manifest, given.long)
+        found = measure(given.only, given.manifest, given.short, given.long)
     else:
-        found = compare(given.manifest, given.long, given.threads)
+        found = compare(given.manifest, given.short, given.long, given.threads)
     print(json.dumps(found, indent=None if given.json else 1))
 
 

@@ -33,7 +33,7 @@ Result = TypeVar("Result")
 Key: TypeAlias = tuple[str, int, bool]  # language, frames of the slot, shared window: what is decoded together
 
 ENCODE_WINDOWS = 4  # at once
-DECODE_WINDOWS = 8  # at once
+DECODE_WINDOWS = 16  # at once
 SILENCE = -0.8  # of a log-mel spectrogram whose loudest sound is speech
 POOLED_STATES = 8  # averaged to one row of audio_states: 0.16 s
 
