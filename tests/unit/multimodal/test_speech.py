@@ -16,6 +16,7 @@ from catalog.models import Weights
 from multimodal.audio import SAMPLE_RATE, decode_audio
 from multimodal.backends import choose_backend
 from multimodal.clips import GAP, PAD, WINDOW, join_spans
+from multimodal.packing import WINDOW_FRAMES
 from multimodal.settings import TranscribeSettings
 from multimodal.speech import VoiceDetector, load_transcriber
 from multimodal.transcriber import Transcriber, Transcript
@@ -97,6 +98,17 @@ def test_the_transcripts_are_the_same_on_one_thread_and_on_two(backend: str, loa
     one, two = (hear(load(backend, threads), *recordings) for threads in (1, 2))
     assert [item.segments for item in one] == [item.segments for item in two]
     assert all(np.array_equal(a.states, b.states) for a, b in zip(one, two, strict=True))
+
+
+@BACKENDS
+def test_every_further_try_is_the_same_again(backend: str, load: Load, shared: Path) -> None:
+    engine = load(backend, 1)._engine
+    samples = read(shared / "data" / "speech" / "asterisk-en_tt-weasels.wav")
+    (states,) = engine.encode(engine.spectrogram(samples, WINDOW_FRAMES)[None])
+    tries = [[item.tokens for item in itertools.islice(engine.retries(states, "en", seed=7), 2)] for _ in range(2)]
+    assert tries[0] == tries[1]
+    assert len(tries[0]) == 2
+    assert "weasel" in engine.tokenizer("en").decode(tries[0][0]).lower()
 
 
 @BACKENDS
