@@ -176,7 +176,7 @@ def test_a_page_with_picture_and_recording_becomes_one_annotated_fused_example(c
     chain.crawl(
         page("http://t/a", "John Smith, president of Microsoft, lives in Paris, France.", media),
         page("http://t/copy", "John Smith, president of Microsoft, lives in Paris, France.", day=1),
-        page("http://t/zh", "清华大学在北京。", language="zh"),
+        page("http://t/fr", "La Sorbonne est à Paris.", language="fr"),
         page("http://t/frog.png"),
         page("http://t/talk.ogg"),
         page("http://t/broken.png"),
@@ -298,7 +298,7 @@ def test_installing_a_model_changes_the_recipe(chain: Chain) -> None:
 
 
 def test_workers_travel_to_other_processes(chain: Chain) -> None:
-    rows = [{"subject_id": "d", "subject_kind": "document", "url": "u", "language": "zh", "text": "你好"}]
+    rows = [{"subject_id": "d", "subject_kind": "document", "url": "u", "language": "fr", "text": "Bonjour"}]
     work = pickle.loads(pickle.dumps(make_worker(chain.config)))()
     result = work(pa.Table.from_pylist(rows, schema=SUBJECTS))
     assert result["rejects"]["reason"].to_pylist() == ["no_model"]
