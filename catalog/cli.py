@@ -62,7 +62,6 @@ def existing(root: Path | None) -> "tuple[Home, Config]":
     gc.disable()  # what is imported stays: looking for cycles in it would take a seventh of the command's time
     from catalog.home import Home
 
-    gc.freeze()
     gc.enable()
     config = last_configuration(root)
     return Home.open(config.catalog), config
