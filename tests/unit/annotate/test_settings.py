@@ -101,7 +101,9 @@ def test_a_relation_that_nothing_can_find_is_named(given: dict[str, object]) -> 
         ("both", ("WORKS_FOR",), {"WORKS_FOR", "LOCATED_IN"}),
     ],
 )
-def test_relations_are_divided_between_model_and_patterns(source: str, own: tuple[str, ...], patterns: set[str]) -> None:
+def test_relations_are_divided_between_model_and_patterns(
+    source: str, own: tuple[str, ...], patterns: set[str]
+) -> None:
     found, left = parse(relation_source=source).divide(("KILLED", "WORKS_FOR"))
     assert (found, {pattern.relation for pattern in left}) == (own, patterns)
 
