@@ -22,17 +22,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import jiwer
 import numpy as np
-import psutil
-import torch
 from numpy.typing import NDArray
 
 from catalog.models import Weights, resolve
 from multimodal.audio import SAMPLE_RATE, AudioDecoder, decode_audio
 from multimodal.recordings import Origin, Result, transcribe_rows
 from multimodal.settings import TranscribeSettings
-from multimodal.speech import load_transcriber
 
 REPO = Path(__file__).parent.parent
 THREADS = int(os.environ.get("OMP_NUM_THREADS", "2"))  # of each, set for the children by --threads
@@ -79,6 +75,8 @@ def _wav(samples: NDArray[np.float32]) -> bytes:
 
 def load_headrace(backend: str, weights: Weights) -> Run:
     """Return headrace's worker, without the archive."""
+    from multimodal.speech import load_transcriber  # not above: children that decode import this module too
+
     settings = TranscribeSettings.parse({"backend": backend}, "benchmark")
     transcriber = load_transcriber(weights, settings, "cpu", THREADS)
     decode = AudioDecoder(THREADS, settings.max_seconds, settings.decode_seconds)
@@ -94,6 +92,7 @@ def load_headrace(backend: str, weights: Weights) -> Run:
 
 def load_whisper(weights: Weights, **options: Any) -> Run:
     """Return openai-whisper's own `transcribe`, one recording after another."""
+    import torch
     import whisper
 
     from multimodal.speech import checkpoint
@@ -153,12 +152,15 @@ def _seconds(recordings: Sequence[Recording]) -> float:
 
 def _cpu_seconds() -> float:
     """Return the CPU seconds of this process and of its children."""
+    import psutil
+
     processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
     return float(sum(item.cpu_times().user + item.cpu_times().system for item in processes))
 
 
 def error_rate(references: Sequence[str], texts: Sequence[str]) -> float:
     """Return the word error rate over Whisper's English normaliser."""
+    import jiwer
     from whisper.normalizers import EnglishTextNormalizer
 
     normalise = EnglishTextNormalizer()
