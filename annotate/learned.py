@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from spacy.language import Language
 from spacy.tokens import Span
 
 from annotate.found import FOUND, Found
@@ -108,12 +107,6 @@ class Learned:
             float(about["threshold"]),
         )
         return self
-
-
-@Language.factory(LEARNED)  # an entry point of spaCy's, so that spacy.load finds it
-def make_learned(nlp: Language, name: str) -> Learned:
-    """Make the component without its network; spaCy calls this, then `from_disk`."""
-    return Learned(name)
 
 
 @torch.inference_mode()

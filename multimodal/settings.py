@@ -59,6 +59,7 @@ class TranscribeSettings(Settings):
     """How recordings become text; every field changes results."""
 
     backend: Literal["auto", "whisper", "faster-whisper"] = "auto"  # auto: faster-whisper where it is installed
+    compute_type: Literal["float32", "int8"] = "float32"  # of faster-whisper on a CPU; on a GPU it is float16
     language: str | None = None  # ISO 639-1; default: heard by the model in each recording, which is slower
     beam_size: int = Field(default=1, ge=1, le=10)  # 1 is greedy; what is doubtful is heard again with 5
     words: bool = True  # times and confidence of every word

@@ -43,11 +43,14 @@ def load_transcriber(weights: Weights, settings: TranscribeSettings, device: str
     found = hub.locate(weights, backend)
     if found is None or found.path is None:
         raise ModelUnavailable(remedy(weights.task, weights.name))
-    engines = _faster(found.path, device, threads) if backend == "faster-whisper" else _openai(found, device, threads)
+    if backend == "faster-whisper":
+        engines = _faster(found.path, device, settings.compute_type, threads)
+    else:
+        engines = _openai(found, device, threads)
     return Transcriber(engines, [VoiceDetector() for _ in range(threads)], settings)
 
 
-def _faster(folder: Path, device: str, threads: int) -> Sequence[Engine]:
+def _faster(folder: Path, device: str, compute_type: str, threads: int) -> Sequence[Engine]:
     if not (folder / "model.bin").is_file():
         raise ConfigError(
             f"transcribe.backend: faster-whisper reads CTranslate2 folders, not {folder}; write backend: whisper"
@@ -56,7 +59,7 @@ def _faster(folder: Path, device: str, threads: int) -> Sequence[Engine]:
 
     from multimodal.faster_engine import FasterEngine
 
-    compute = "float16" if device == "cuda" else "int8"
+    compute = "float16" if device == "cuda" else compute_type
     network = WhisperModel(str(folder), device, compute_type=compute, cpu_threads=1, num_workers=threads)
     return [FasterEngine(network)] * threads
 
