@@ -10,8 +10,9 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from multimodal.audio import SAMPLE_RATE
 from multimodal.chunks import one_torch_thread
-from multimodal.clips import Clip, cut_clips
+from multimodal.clips import PAD, Clip, cut_clips
 from multimodal.doubts import Doubt, Span, doubt, is_doubtful, is_repetitive, is_said_twice, overlaps
 from multimodal.engines import (
     TIMESTAMP_SECONDS,
@@ -35,6 +36,9 @@ Key: TypeAlias = tuple[str, int, bool]  # language, frames of the slot, shared w
 ENCODE_WINDOWS = 4  # at once
 DECODE_WINDOWS = 16  # at once
 SILENCE = -0.8  # of a log-mel spectrogram whose loudest sound is speech
+MAX_TAILS = 3  # times that what a clip's decoding left out is heard again
+MIN_TAIL = 1.5  # seconds of speech that a decoding which stops amid it may leave out; its times are rough
+MIN_UTTERANCE = 0.3  # seconds of an utterance that comes after its end
 POOLED_STATES = 8  # averaged to one row of audio_states: 0.16 s
 
 
@@ -69,6 +73,7 @@ class _Heard:
     start: int = 0  # the state of the window that speech begins at
     segments: list[Row] = field(default_factory=list)
     dropped: list[Row] = field(default_factory=list)
+    is_tail: bool = False  # the end of a clip that was heard before
 
 
 class Transcriber:
@@ -94,16 +99,21 @@ class Transcriber:
     def __call__(self, recordings: Sequence[Sequence[Clip]]) -> list[Transcript]:
         """Transcribe recordings, each given as its clips; short ones share windows."""
         told = self._settings.language or (None if self._engine.is_multilingual else "en")
-        heard = _place(recordings, alone=told is None)
-        if not heard:
-            return [Transcript(None, None, []) for _ in recordings]
-        self._encode(heard)
-        languages = self._languages(heard, told)
-        for item in heard:
-            item.language = languages[item.owner][0]
-        self._decode(heard)
-        self._again([item for item in heard if _needs_another_try(item, self._tokenizer(item))])
-        self._map(self._cut, heard)
+        heard: list[_Heard] = []
+        languages: dict[int, tuple[str, float | None]] = {}
+        clips = [(owner, clip) for owner, clips in enumerate(recordings) for clip in clips]
+        for round_number in range(1 + MAX_TAILS):
+            fresh = _place(clips, alone=told is None and not languages, is_tail=round_number > 0)
+            self._encode(fresh)
+            languages = languages or self._languages(fresh, told)
+            for item in fresh:
+                item.language = languages[item.owner][0]
+            self._decode(fresh)
+            self._again([item for item in fresh if _needs_another_try(item, self._tokenizer(item))])
+            self._map(self._cut, fresh)
+            heard += fresh
+            clips = [(item.owner, tail) for item in fresh if (tail := _tail(item)) is not None]
+        heard.sort(key=lambda item: (item.owner, item.clip.start))
         return [self._transcript(number, heard, languages) for number in range(len(recordings))]
 
     def _tokenizer(self, item: _Heard) -> Any:
@@ -227,8 +237,9 @@ class Transcriber:
         dropped = [row for item in mine for row in item.dropped]
         if not self._settings.states or not mine:
             return Transcript(language, probability, segments, dropped)
-        pooled = [_pooled(item) for item in mine]
-        starts = [start for item, rows in zip(mine, pooled, strict=True) for start in _starts(item, len(rows))]
+        whole = [item for item in mine if not item.is_tail]
+        pooled = [_pooled(item) for item in whole]
+        starts = [start for item, rows in zip(whole, pooled, strict=True) for start in _starts(item, len(rows))]
         return Transcript(language, probability, segments, dropped, np.concatenate(pooled), starts)
 
 
@@ -243,16 +254,32 @@ def _chunks(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
-def _place(recordings: Sequence[Sequence[Clip]], alone: bool) -> list[_Heard]:
+def _place(clips: Sequence[tuple[int, Clip]], alone: bool, is_tail: bool) -> list[_Heard]:
     """Place all clips in windows; `alone` gives each recording's first, which tells the language, one to itself."""
-    clips = [(owner, clip) for owner, clips in enumerate(recordings) for clip in clips]
     firsts = {next(at for at, (whose, _) in enumerate(clips) if whose == owner) for owner in {one for one, _ in clips}}
     slots = pack([clip.frames for _, clip in clips], firsts if alone else ())
     windows = [slot.window for slot in slots]
     return [
-        _Heard(clip, owner, slot, windows.count(slot.window) > 1)
+        _Heard(clip, owner, slot, windows.count(slot.window) > 1, is_tail=is_tail)
         for (owner, clip), slot in zip(clips, slots, strict=True)
     ]
+
+
+def _tail(item: _Heard) -> Clip | None:
+    """Return the end of a clip if somebody speaks there and nothing was heard: Whisper often stops before it."""
+    if not item.segments:
+        return None
+    last = max(row["end"] for row in item.segments)
+    unheard = [
+        (max(start, last), end)
+        for start, end in item.clip.spans
+        if end - max(start, last) >= (MIN_TAIL if start < last - MIN_UTTERANCE else MIN_UTTERANCE)
+    ]
+    if not unheard:
+        return None
+    start = max(last, unheard[0][0] - PAD)
+    samples = item.clip.samples[int((start - item.clip.start) * SAMPLE_RATE) :]
+    return Clip(start, samples, tuple(unheard))
 
 
 def _spectrogram(engine: Engine, items: Sequence[_Heard]) -> Floats:

@@ -127,6 +127,22 @@ def test_words_where_the_voice_detector_hears_nobody_are_dropped() -> None:
     assert found.dropped == [{"start": 10.0, "end": 11.0, "text": " all is well", "reason": "no_voice"}]
 
 
+def test_what_is_said_after_a_decoding_stopped_is_heard_again_by_itself() -> None:
+    spans = ((10.0, 10.9), (12.5, 13.5))
+    engine = Scripted(CLEAR)  # each decoding is of one second
+    (found,) = hear(engine, [Clip(10.0, np.ones(4 * SAMPLE_RATE, np.float32), spans)], states=True)
+    assert [(row["start"], row["end"]) for row in found.segments] == [(10.0, 11.0), (pytest.approx(12.3), 13.3)]
+    assert found.text == "all is well all is well"
+    assert found.states is not None
+    assert len(found.states) == 25  # 4 seconds, once
+    rough = Scripted(CLEAR)  # one second of two within one utterance: times are rough
+    assert len(hear(rough, [clip(1)])[0].segments) == 1
+    stuck = Scripted(CLEAR)
+    (found,) = hear(stuck, [clip(1, seconds=20)], [])[:1]
+    assert [row["start"] for row in found.segments] == [10, 11, 12, 13]  # three times more, no further
+    assert hear(Scripted(("", -0.2, 0.0)), [clip(1, seconds=20)])[0].segments == []
+
+
 def test_a_model_of_many_languages_hears_each_recordings_first_clip_in_a_window_of_its_own() -> None:
     engine = Scripted(CLEAR, multilingual=True)
     first, second = hear(engine, [clip(1), clip(3, start=50)], [clip(2)])
