@@ -40,6 +40,8 @@ class RelationFinder:
         self._matchers: dict[tuple[str | None, str | None], DependencyMatcher] = {}  # by the labels of head and tail
         self._surface = Matcher(vocab)
         for pattern in patterns:
+            if pattern.language not in (None, vocab.lang):
+                continue  # each costs time in every sentence
             ends = (_entity_type(pattern, "head"), _entity_type(pattern, "tail"))
             try:
                 if pattern.tokens:

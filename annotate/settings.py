@@ -29,6 +29,7 @@ class Pattern(Settings):
     confidence: float = Field(ge=0, le=1)
     nodes: tuple[dict[str, Any], ...] = ()
     tokens: tuple[dict[str, Any], ...] = ()
+    language: str | None = None  # of the texts that it is for; null: all
 
     @model_validator(mode="after")
     def _has_both_ends(self) -> Self:
@@ -99,7 +100,11 @@ class AnnotateSettings(Settings):
 
 def read_patterns(path: Path) -> tuple[Pattern, ...]:
     """Read a YAML file's `patterns`; raise ConfigError naming the file and the field."""
-    return _PatternFile.parse(read_mapping(path), str(path)).patterns
+    file = _PatternFile.parse(read_mapping(path), str(path))
+    return tuple(
+        pattern if pattern.language else pattern.model_copy(update={"language": file.language})
+        for pattern in file.patterns
+    )
 
 
 def result_settings(schema: AnnotationSchema) -> Mapping[str, object]:
@@ -116,4 +121,5 @@ def _shipped_patterns() -> tuple[Pattern, ...]:
 
 class _PatternFile(Settings):
     vocabulary: dict[str, Any] = Field(default_factory=dict)  # anchors that the patterns share
+    language: str | None = None  # of all patterns that name none
     patterns: tuple[Pattern, ...]

@@ -92,6 +92,16 @@ def test_the_most_confident_pattern_speaks_for_a_pair(nlp: Language) -> None:
     assert [found[3].score for found in relate(nlp, "They flew to Paris, France.", weak)] == [0.7]
 
 
+def test_a_pattern_of_another_language_is_not_tried(nlp: Language) -> None:
+    def found(language: str | None) -> int:
+        pattern = {**_pair("pair", 0.7), "language": language}
+        given = {"use_shipped_patterns": False, "relations": ["LOCATED_IN"], "patterns": [pattern]}
+        schema = AnnotateSettings.parse({"annotation_schema": given}, "test").annotation_schema
+        return len(relate(nlp, "They flew to Paris, France.", schema))
+
+    assert [found("en"), found(None), found("zh")] == [1, 1, 0]
+
+
 def test_a_pattern_that_is_none_is_named(nlp: Language) -> None:
     broken = Pattern(id="broken", relation="X", confidence=1, nodes=({"RIGHT_ID": "head"}, {"RIGHT_ID": "tail"}))
     with pytest.raises(ConfigError, match="'broken' is not a dependency pattern"):
