@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from catalog import failpoint, files, shards
 from catalog.schema import BATCHES
-from catalog.store import Store, committing
+from catalog.store import Store, add_files, committing
 
 ORIGIN = "origin"  # the recipe of origin batches, which no setting invalidates
 COMPACT_FILES = 200  # rewrite the ledger's one-row files into one when there are more
@@ -207,7 +207,7 @@ class Ledger:
             else:
                 last = [url for url, rows in self._by_file.items() if any(row.seq == state.last_seq for row in rows)]
                 url = self._write(proposed, last[0].rpartition("/")[2] if last else "")
-                self._table.add_files([url], check_duplicate_files=False)
+                add_files(self._table, [url])
             failpoint.reach("after-ledger")
             self._store.expire(self._table)
             return proposed
