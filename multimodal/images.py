@@ -198,7 +198,7 @@ class ImageEmbedder:
         ]
         if not kept:
             score = max(features["aesthetic"] for features, _ in said)
-            detail = f"{score:.2f} is below embed.min_aesthetic {least:g}"
+            detail = f"{score:.4g} is below embed.min_aesthetic {least:g}"
             return ImageResult(media_id, reject=Reject(Reason.LOW_AESTHETIC, detail))
         first = kept[0][0]
         width, height = first.webp_size
