@@ -22,7 +22,9 @@ def preview(home: Home, config: Config, balance: BalanceArgs) -> dict[str, Any]:
     Nothing is changed. Raise InputError where no column is named.
     """
     if balance.by is None:
-        raise InputError("balance.by is not set, and --by was not given; choose source_class, source, language or licence")
+        raise InputError(
+            "balance.by is not set, and --by was not given; choose source_class, source, language or licence"
+        )
     settings = config.section(TrainerSettings)
     one_epoch = settings.training_args.model_copy(update={"num_train_epochs": 1})
     settings = settings.model_copy(update={"balance": balance, "training_args": one_epoch})
