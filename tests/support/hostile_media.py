@@ -368,9 +368,9 @@ def _resident() -> float:
 
 
 def main() -> int:
-    """Judge all files with the limit that is the default, and print one JSON document; 1 if one was not rejected."""
+    """Judge all files, each within the seconds that the first argument gives, and print one JSON document."""
     made = files()
-    verdict = judge(made)
+    verdict = judge(made, float(sys.argv[1]) if sys.argv[1:] else 30.0)
     told = {
         "files": len(made),
         "rejected": sum(reason is not None for reason in verdict.reasons.values()),
