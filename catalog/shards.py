@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -165,13 +166,16 @@ def load(url: str, schema: pa.Schema) -> pa.Table:
 
 def find_done(warehouse: str, batch_id: str) -> Callable[[PartKey], DonePart | None]:
     """List a batch's shards once and return a function that finds the finished shards of a part, if it is whole."""
-    url = files.join(warehouse, "data", "rejects", batch_id)
-    names = files.list_names(url)
+
+    @cache
+    def there(table: str) -> list[str]:
+        return files.list_names(files.join(warehouse, "data", table, batch_id))
 
     def find(key: PartKey) -> DonePart | None:
-        for name in (name for name in names if name.startswith(f"{key.index:06d}-")):
-            done = _read_manifest(key, files.join(url, name))
-            if done is not None:
+        for name in (name for name in there("rejects") if name.startswith(f"{key.index:06d}-")):
+            done = _read_manifest(key, files.join(warehouse, "data", "rejects", batch_id, name))
+            # a collector that was killed may have left the record and not the rest
+            if done and all(url.rpartition("/")[2] in there(table) for table, url in done.shards.items()):
                 return done
         return None
 

@@ -140,6 +140,17 @@ def test_killed_anywhere_maintenance_leaves_a_good_home(tmp_path: Path, repo: Pa
         assert set(rows["documents"]) <= set(live_rows(home)["documents"])
 
 
+def test_unfinished_work_that_is_half_removed_is_done_again(tmp_path: Path) -> None:
+    for origin in range(3):
+        assert drivers.run(drivers.drive, tmp_path, range(origin, origin + 1), "A", "before-add:3") == drivers.KILLED
+        assert drivers.run(keep_up, tmp_path, f"maintain-remove:{2 + origin}") == drivers.KILLED
+        toychain.drive(tmp_path, range(origin + 1)).close()
+    with Home.open(toychain.make_config(tmp_path).catalog) as home:
+        with toychain.drive(tmp_path / "reference", range(3)) as reference:
+            assert live_rows(home) == live_rows(reference)
+        check_agreement(home)
+
+
 def test_drivers_publish_beside_maintenance(tmp_path: Path) -> None:
     toychain.drive(tmp_path, range(1)).close()
     driver = drivers.start(publish, tmp_path, 1, 4)

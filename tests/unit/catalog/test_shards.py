@@ -71,6 +71,15 @@ def test_a_finished_part_is_found_again_with_the_same_answer(tmp_path: Path) -> 
     assert set(done.shards) == {"documents", "rejects"}
 
 
+def test_a_part_that_lost_a_shard_is_not_finished(tmp_path: Path) -> None:
+    (part,) = parts_of(["b", "x1", "a"])
+    done = ShardWriter(str(tmp_path), TABLES).run(part, worker)
+    Path(done.shards["documents"]).unlink()
+    assert find_done(str(tmp_path), "b")(part.key) is None
+    assert ShardWriter(str(tmp_path), TABLES).run(part, worker) == done
+    assert find_done(str(tmp_path), "b")(part.key) == done
+
+
 def test_a_part_without_rejects_leaves_its_manifest_and_commits_no_rejects(tmp_path: Path) -> None:
     writer = ShardWriter(str(tmp_path), TABLES)
     (part,) = parts_of(["a"])
