@@ -50,8 +50,10 @@ class VectorIndex:
     def refresh(self, view: View) -> bool:
         """Add live batches that are not held, drop held ones that are not live, save; tell whether anything changed."""
         live = {row.batch_id for row in view.state.live.values() if row.outputs.get(self._manifest.table)}
+        before = self._manifest
+        self._reload()  # a takedown by another process changes vectors, not batches
         if live == self.batches:
-            return False
+            return self._manifest != before
         files.make_folders(self._folder)
         with FileLock(self._folder / f"{self._name}.lock"):
             self._reload()

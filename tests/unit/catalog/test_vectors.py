@@ -247,6 +247,15 @@ def test_what_is_forgotten_leaves_the_files_too(home: Home) -> None:
     assert len(open_index(home)) == 30
 
 
+def test_what_another_process_forgot_is_forgotten_by_an_index_that_was_open(home: Home) -> None:
+    publish(home, "one", {"a": [1, 0], "b": [0, 1]})
+    index, other = open_index(home), open_index(home)
+    other.forget(["a"])
+    assert index.refresh(home.view())
+    assert names(index, [1, 0], 2) == ["b"]
+    assert not index.refresh(home.view())
+
+
 def test_what_a_killed_writer_left_is_removed_by_the_next(home: Home) -> None:
     publish(home, "one", {"a": [1, 0]})
     open_index(home)
