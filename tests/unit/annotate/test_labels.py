@@ -60,6 +60,14 @@ def test_a_files_line_is_named(tmp_path: Path) -> None:
         read_labels(tmp_path / "nowhere.jsonl")
 
 
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85"])
+def test_a_line_ends_where_json_says(separator: str, tmp_path: Path) -> None:
+    path = tmp_path / "labels.jsonl"
+    given = row(text=f"{TEXT}{separator}More.")
+    path.write_text(json.dumps(given, ensure_ascii=False) + "\n", encoding="utf-8", newline="\r\n")
+    assert [item.text for item in read_labels(path)] == [given["text"]]
+
+
 def labelled(who: str, entities: tuple[tuple[int, int, str], ...], *relations: tuple[int, int, str]) -> Labelled:
     return Labelled("s", 0, TEXT, entities, relations, who)
 
