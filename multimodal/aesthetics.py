@@ -1,5 +1,7 @@
 """How pleasing a picture is, by a linear head over its CLIP vector, such as LAION's aesthetic predictor (2022)."""
 
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +30,12 @@ def load_head(path: Path, dimension: int) -> LinearHead:
     """
     try:
         arrays = _arrays(path.expanduser())
+        weight = np.asarray(arrays.get("weight", ()), np.float32).ravel()
+        bias = np.asarray(arrays.get("bias", 0.0), np.float64).ravel()
     except OSError as error:
         raise InputError(f"embed.aesthetic: {path}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise InputError(f"embed.aesthetic: {path}: {error}") from error
-    weight = np.asarray(arrays.get("weight", ()), np.float32).ravel()
-    bias = np.asarray(arrays.get("bias", 0.0), np.float64).ravel()
     if len(weight) != dimension or len(bias) != 1:
         raise InputError(
             f"embed.aesthetic: {path}: weight has {len(weight)} numbers and bias {len(bias)}; this CLIP model's "
@@ -43,26 +45,34 @@ def load_head(path: Path, dimension: int) -> LinearHead:
 
 
 def _arrays(path: Path) -> dict[str, Any]:
-    """Read named arrays; raise OSError, or ValueError if they are no such file."""
+    """Read named arrays; raise OSError, ValueError or TypeError if they are no such file."""
     match path.suffix:
         case ".safetensors":
             from safetensors import SafetensorError
-            from safetensors.numpy import load_file
+            from safetensors.torch import load_file
 
             try:
-                return dict(load_file(path))
+                return _floats(load_file(path))
             except SafetensorError as error:
                 raise ValueError(f"no safetensors file: {error}") from error
         case ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                return dict(arrays)
+            try:
+                with path.open("rb") as file:
+                    return dict(np.lib.npyio.NpzFile(file, allow_pickle=False))
+            except zipfile.BadZipFile as error:
+                raise ValueError(f"no npz file: {error}") from error
         case ".pth" | ".pt":
             import pickle
 
             import torch
 
             try:
-                return dict(torch.load(path, map_location="cpu", weights_only=True))
-            except (pickle.UnpicklingError, RuntimeError) as error:
-                raise ValueError(f"no file of tensors alone: {error}") from error
+                return _floats(dict(torch.load(path, map_location="cpu", weights_only=True)))
+            except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+                raise ValueError(f"no file of tensors alone: {error or 'it is empty'}") from error
     raise ValueError("write a .safetensors, .npz or .pth file")
+
+
+def _floats(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn tensors into arrays, those of bfloat16 too, which NumPy does not know; leave anything else as it is."""
+    return {name: value.float().numpy() if hasattr(value, "float") else value for name, value in tensors.items()}

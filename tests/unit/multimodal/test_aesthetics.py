@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_tensors
 
 from catalog.errors import InputError
 from multimodal.aesthetics import load_head
@@ -35,6 +36,26 @@ def test_a_score_is_the_weighted_sum_whatever_the_file(suffix: str, tmp_path: Pa
 def test_a_head_for_another_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"head\.npz: weight has 4 numbers and bias 1; .* need 512"):
         load_head(write(tmp_path / "head.npz"), 512)
+
+
+def test_a_file_that_holds_no_head_is_named(tmp_path: Path) -> None:
+    for name in ("empty.pth", "empty.npz", "empty.safetensors"):
+        (tmp_path / name).touch()
+    (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04 and no more")
+    with (tmp_path / "array.npz").open("wb") as file:
+        np.save(file, WEIGHT)
+    torch.save(torch.zeros(4), tmp_path / "tensor.pth")
+    np.savez(tmp_path / "words.npz", weight=np.array(["a", "b", "c", "d"]))
+    for path in tmp_path.iterdir():
+        with pytest.raises(InputError, match=rf"embed\.aesthetic: .*{path.name}: "):
+            load_head(path, 4)
+
+
+@pytest.mark.parametrize("name", ["half.pth", "half.safetensors"])
+def test_numbers_of_half_precision_are_read(name: str, tmp_path: Path) -> None:
+    head = {"weight": torch.from_numpy(WEIGHT).bfloat16(), "bias": torch.from_numpy(BIAS).bfloat16()}
+    torch.save(head, tmp_path / name) if name.endswith(".pth") else save_tensors(head, tmp_path / name)
+    assert load_head(tmp_path / name, 4)(np.eye(4, dtype=np.float32)[[3, 1]]).tolist() == [3.5, 1.5]
 
 
 class _Attack:
