@@ -144,17 +144,22 @@ def database(path: Path) -> str | None:
     if not path.is_file():
         return None
     try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=60)) as db:
+        with closing(_read_only(path)) as db:
             said = db.execute("PRAGMA integrity_check(1)").fetchone()[0]
     except sqlite3.DatabaseError as error:
         return str(error)
     return None if said == "ok" else " ".join(str(said).split())
 
 
+def _read_only(path: Path) -> sqlite3.Connection:
+    """Open a database of any name; ? and # would end its path if they stood as they are."""
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=60)
+
+
 def catalog_pointers(path: Path) -> Iterator[str]:
     """Compare what an SQLite catalog says of each table's earlier metadata with the present metadata's own log."""
     query = "SELECT table_name, metadata_location, previous_metadata_location FROM iceberg_tables"
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=60)) as db:
+    with closing(_read_only(path)) as db:
         try:
             rows = db.execute(query).fetchall()
         except sqlite3.DatabaseError as error:

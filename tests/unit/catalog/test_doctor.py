@@ -63,6 +63,13 @@ def wrong(found: dict[str, dict]) -> list[str]:
     return [name for name, item in found.items() if not item["ok"] and not name.startswith("model")]
 
 
+def test_databases_are_looked_over_whatever_their_folder_is_called(tmp_path: Path) -> None:
+    root = tmp_path / "50%41 of #1? [a]"
+    with closing(toychain.drive(root, range(1))):
+        assert audit.databases(root).ok
+    assert [path.name for path in tmp_path.iterdir()] == [root.name], "another file was made"
+
+
 def test_a_sound_home_is_in_order(told: Story) -> None:
     home = told.home
     found = examine(home)
