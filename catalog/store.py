@@ -15,7 +15,6 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 import pydantic
-from pyiceberg import expressions
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import (
@@ -34,11 +33,10 @@ from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError, Prog
 
 from catalog import failpoint, files
 from catalog.errors import CommitConflict, Corrupt, InputError
+from catalog.manifests import Manifests
 from catalog.schema import BATCHES, TABLES
 
 NAMESPACE = "headrace"
-IN_LIMIT = 200  # pyiceberg stops pruning files above 200 literals
-PLAN_ALL = 2000  # above this many ids one plan of everything is cheaper than many pruned ones
 # Every update inside a commit copies the whole metadata, so commits slow down with each snapshot that is kept;
 # readers pin files, not snapshots. Expire back to KEEP_SNAPSHOTS whenever there are more than MOST_SNAPSHOTS.
 KEEP_SNAPSHOTS = 3
@@ -53,13 +51,12 @@ PROPERTIES = {
     "write.metadata.previous-versions-max": "5",
     "commit.retry.num-retries": "0",  # built-in retries do not check again whether the commit is still right
     "commit.manifest-merge.enabled": "true",
+    "commit.manifest.min-count-to-merge": "10",  # a process opens each once, at 2 ms however few files it names
     "write.parquet.compression-codec": "zstd",
 }
 # two writers may both clean up an old metadata file, and the second would be told of it as a warning
 logging.getLogger("pyiceberg.catalog").setLevel(logging.ERROR)
 ResultT = TypeVar("ResultT")
-EqualTo: Any = expressions.EqualTo  # their pydantic signatures hide the positional arguments from mypy
-In: Any = expressions.In
 
 
 class Store:
@@ -68,7 +65,7 @@ class Store:
     def __init__(self, root: Path, warehouse: str, properties: dict[str, str]) -> None:
         self.warehouse = warehouse
         self._ensured: set[str] = set()
-        self._planned: dict[Any, tuple[str, list[str]]] = {}
+        self._manifests = Manifests()
         self._properties = {
             "type": "sql",
             "uri": URL.create("sqlite", database=str(root / "catalog.db")).render_as_string(),
@@ -143,7 +140,7 @@ class Store:
             table.refresh()
 
     def _ensure(self, name: str, schema: pa.Schema) -> None:
-        """Create a table, or add the columns that an older headrace did not write."""
+        """Create a table, or add the columns and properties that an older headrace did not write."""
         try:
             table = self._load(name)
         except NoSuchTableError:
@@ -156,10 +153,13 @@ class Store:
         if not has_columns(table, schema):
             with table.update_schema() as update:
                 update.union_by_name(schema)
+        if missing := {key: value for key, value in PROPERTIES.items() if key not in table.properties}:
+            with table.transaction() as transaction:
+                transaction.set_properties(missing)
 
     def holds(self, table: Table, batch_id: str) -> bool:
         """Tell whether rows of this batch are committed in the table."""
-        urls = [task.file.file_path for task in table.scan(row_filter=EqualTo("batch_id", batch_id)).plan_files()]
+        urls = self.plan(table, [batch_id])
         # a planned file only may hold it: a compacted one spans all ids between its first and its last
         return bool(self.dataset(urls, ID_ONLY).count_rows(filter=snapshot_filter([batch_id])))
 
@@ -252,23 +252,10 @@ class Store:
                         found |= {entry.data_file.file_path for entry in entries}
         return found
 
-    def plan(self, table: Table, batches: Sequence[str] | None) -> list[str]:
+    def plan(self, table: Table, batches: Iterable[str] | None) -> list[str]:
         """Return the URLs of the table's data files that may hold rows of these batches (all: None)."""
-        if batches is None:
-            return list(self._plan_all(table))
-        filters: Iterable[expressions.BooleanExpression] = [expressions.AlwaysTrue()]
-        if len(batches) <= PLAN_ALL:
-            chunks = [batches[i : i + IN_LIMIT] for i in range(0, len(batches), IN_LIMIT)]
-            filters = [In("batch_id", chunk) for chunk in chunks]
-        return sorted({task.file.file_path for item in filters for task in table.scan(row_filter=item).plan_files()})
-
-    def _plan_all(self, table: Table) -> list[str]:
-        """Plan everything, once for each metadata file, which never changes."""
-        location, urls = self._planned.get(table.name(), ("", []))
-        if location != table.metadata_location:
-            urls = sorted({task.file.file_path for task in table.scan().plan_files()})
-            self._planned[table.name()] = (table.metadata_location, urls)
-        return urls
+        with sound(f"table {table.name()[-1]}"):
+            return self._manifests.plan(table, batches)
 
     def dataset(self, urls: Sequence[str], schema: pa.Schema) -> ds.Dataset:
         """Open planned files as one Arrow dataset under the declared schema (columns absent in old files are null)."""

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 from pyiceberg.exceptions import CommitFailedException
+from pyiceberg.manifest import ManifestEntry, ManifestFile
 from pyiceberg.table.update.snapshot import ExpireSnapshots
 from sqlalchemy.exc import OperationalError
 
@@ -17,7 +19,7 @@ from catalog.proving import drivers
 from catalog.schema import TABLES
 from catalog.settings import CatalogSettings
 from catalog.shards import PartKey, conform, write_part
-from catalog.store import MOST_SNAPSHOTS, committing, snapshot_filter
+from catalog.store import MOST_SNAPSHOTS, PROPERTIES, committing, snapshot_filter
 
 
 @pytest.fixture
@@ -81,15 +83,44 @@ def test_what_was_committed_counts_even_if_expiring_meets_a_lock(home: Home, mon
     assert home.ledger.refresh().last_seq == MOST_SNAPSHOTS + 2
 
 
-def test_plans_of_many_batches_are_pruned_in_chunks(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "IN_LIMIT", 2)
+def test_plans_of_batches_leave_other_files_out(home: Home) -> None:
     for k in range(6):
         home.store.add("pages", f"b{k}", [shard(home, f"b{k}", [f"p{k}"])])
     assert ids_of(home, ["b0", "b2", "b3", "b5"]) == ["p0", "p2", "p3", "p5"]
     assert len(home.store.plan(home.store.load("pages"), ["b0", "b2", "b3"])) == 3
     assert home.store.plan(home.store.load("pages"), []) == []
-    monkeypatch.setattr(store, "PLAN_ALL", 1)
-    assert ids_of(home, ["b0", "b2"]) == ["p0", "p2"]
+
+
+def test_a_table_of_many_commits_is_planned_from_few_manifests_each_read_once(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    fetch = ManifestFile.fetch_manifest_entry
+
+    def noted(self: ManifestFile, *given: Any, **named: Any) -> list[ManifestEntry]:
+        opened.append(self.manifest_path)
+        return fetch(self, *given, **named)
+
+    for k in range(15):
+        home.store.add("pages", f"b{k:02d}", [shard(home, f"b{k:02d}", [f"p{k:02d}"])])
+    monkeypatch.setattr(ManifestFile, "fetch_manifest_entry", noted)
+    with Home.open(home.settings) as later:
+        assert ids_of(later) == [f"p{k:02d}" for k in range(15)]
+        assert ids_of(later, ["b07", "b11"]) == ["p07", "p11"]
+        assert 0 < len(opened) <= 10
+        assert len(opened) == len(set(opened))
+        later.store.add("pages", "b99", [shard(later, "b99", ["p99"])])
+        assert ids_of(later, ["b99"]) == ["p99"]
+
+
+def test_a_table_of_an_older_release_gains_the_properties_that_it_lacks_and_keeps_its_own(home: Home) -> None:
+    with home.store.load("pages").transaction() as transaction:
+        transaction.remove_properties("commit.manifest.min-count-to-merge")
+        transaction.set_properties({"write.parquet.compression-codec": "gzip"})
+    with Home.open(home.settings) as later:
+        found = later.store.load("pages").properties
+    ours = {name: found.get(name) for name in PROPERTIES}
+    assert ours == {**PROPERTIES, "write.parquet.compression-codec": "gzip"}
 
 
 def test_no_files_are_an_empty_table_of_the_right_shape(home: Home) -> None:
