@@ -150,7 +150,7 @@ def _flat(vectors: Vectors) -> Any:
 
 def _inverted(vectors: Vectors, recall: float) -> tuple[Any, int]:
     """Train and fill inverted lists; double the lists read until near and far queries find what brute force finds."""
-    number = 2 ** int(math.log2(max(1, min(2 * math.sqrt(len(vectors)), len(vectors) / MIN_PER_LIST))))
+    number = 2 ** int(math.log2(max(1, min(4 * math.sqrt(len(vectors)), len(vectors) / MIN_PER_LIST))))
     index = faiss.index_factory(vectors.shape[1], f"IVF{number},SQfp16", faiss.METRIC_INNER_PRODUCT)
     clustering: Any = index.cp  # type: ignore[attr-defined] # of an IVF index, which its declaration does not say
     clustering.min_points_per_centroid = 1  # few vectors make one list, of which FAISS would warn

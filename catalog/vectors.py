@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -85,18 +86,22 @@ class VectorIndex:
         """
         queries = self._fitting(queries)
         rounded = exact is not None and any(segment.told.kind == "ivf" for segment in self._segments)
-        hits: list[dict[str, float]] = [{} for _ in queries]
+        names, scores = self._candidates(queries, k * RERANKED if rounded else k, allowed)
+        if rounded and exact:
+            scores = _scored_again(names, scores, queries, exact)
+        return _ranked(names, scores, k)
+
+    def _candidates(
+        self, queries: Vectors, k: int, allowed: pa.Array | None
+    ) -> tuple[NDArray[np.object_], NDArray[np.floating[Any]]]:
+        """Return the ids and scores of the k best of each segment, [N, M] each; where there are fewer, -inf."""
+        names, scores = [np.empty((len(queries), 0), object)], [np.empty((len(queries), 0), np.float32)]
         for segment in self._segments:
             mask = None if allowed is None else _mask(segment, allowed)
-            scores, positions = segment.search(queries, k * RERANKED if rounded else k, mask)
-            names = segment.names[positions]
-            for found, row, said, scored in zip(hits, positions, names.tolist(), scores.tolist(), strict=True):
-                for position, name, score in zip(row, said, scored, strict=True):
-                    if position >= 0 and score > found.get(name, -np.inf):
-                        found[name] = score
-        if rounded and exact:
-            hits = _scored_again(hits, queries, exact)
-        return [sorted(found.items(), key=lambda hit: (-hit[1], hit[0]))[:k] for found in hits]
+            scored, positions = segment.search(queries, k, mask)
+            names.append(segment.names[positions])
+            scores.append(np.where(positions >= 0, scored, -np.inf))
+        return np.hstack(names), np.hstack(scores)
 
     def pairs(
         self, queries: Vectors, k: int, at_least: float
@@ -264,12 +269,35 @@ class VectorIndex:
                 path.unlink(missing_ok=True)
 
 
-def _scored_again(hits: list[dict[str, float]], queries: Vectors, exact: Exact) -> list[dict[str, float]]:
-    stored = exact(sorted({name for found in hits for name in found}))
-    return [
-        {name: float(query @ stored[name]) if name in stored else score for name, score in found.items()}
-        for query, found in zip(queries, hits, strict=True)
-    ]
+def _scored_again(
+    names: NDArray[np.object_], scores: NDArray[np.floating[Any]], queries: Vectors, exact: Exact
+) -> NDArray[np.floating[Any]]:
+    """Score candidates with the vectors that were published, where they still stand."""
+    there = np.isfinite(scores)
+    stored = exact(sorted(set(names[there])))
+    again = scores.astype(np.float64)
+    for row, column in zip(*np.nonzero(there), strict=True):
+        vector = stored.get(names[row, column])
+        if vector is not None:
+            again[row, column] = queries[row] @ vector
+    return again
+
+
+def _ranked(names: NDArray[np.object_], scores: NDArray[np.floating[Any]], k: int) -> list[list[tuple[str, float]]]:
+    """Return each row's k best ids with their scores, each id once; of equal scores the smaller id first."""
+    order = np.argsort(-scores, axis=1, kind="stable")
+    scores = np.take_along_axis(scores, order, 1)
+    found = []
+    tied = (np.diff(scores, axis=1) == 0).any(axis=1)
+    for said, scored, equal in zip(np.take_along_axis(names, order, 1).tolist(), scores.tolist(), tied, strict=True):
+        pairs = [(name, score) for name, score in zip(said, scored, strict=True) if score > -np.inf]
+        if equal:
+            pairs.sort(key=lambda pair: (-pair[1], pair[0]))
+        once: dict[str, float] = {}
+        for name, score in pairs:
+            once.setdefault(name, score)
+        found.append(list(once.items())[:k])
+    return found
 
 
 def _mask(segment: OpenSegment, allowed: pa.Array) -> NDArray[np.bool_]:
