@@ -8,6 +8,7 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,17 +65,22 @@ class Collector:
         """What a killed process was writing aside."""
         for place in {str(self.home.root), self.home.warehouse}:
             if files.is_local(place):
-                for path in _walk(files.local_path(place)):
-                    if ASIDE.fullmatch(path.name) and path.stat().st_mtime < self._old:
-                        self._remove("temporary files", files.Found(str(path), path.stat().st_size, 0))
+                paths = (path for path in _walk(files.local_path(place)) if ASIDE.fullmatch(path.name))
+                self._remove_old("temporary files", paths)
 
     def _index_files(self) -> None:
         """Files of vector indexes that no manifest names: a killed process had not written it yet."""
         folder = self.home.root / "indexes" / "vectors"
         named = "\n".join(path.read_text(encoding="utf-8", errors="replace") for path in folder.glob("*.json"))
-        for path in folder.glob("*"):
-            if path.suffix in INDEX_SUFFIXES and path.name not in named and path.stat().st_mtime < self._old:
-                self._remove("index files", files.Found(str(path), path.stat().st_size, 0))
+        paths = (path for path in folder.glob("*") if path.suffix in INDEX_SUFFIXES and path.name not in named)
+        self._remove_old("index files", paths)
+
+    def _remove_old(self, kind: str, paths: Iterable[Path]) -> None:
+        for path in paths:
+            with suppress(FileNotFoundError):  # the process that wrote it may just have put it in place
+                told = path.stat()
+                if told.st_mtime < self._old:
+                    self._remove(kind, files.Found(str(path), told.st_size, told.st_mtime))
 
     def unpublished(self, leased: frozenset[str]) -> None:
         """Parts and committed rows of batches that nobody published, whose driver is gone."""

@@ -9,7 +9,7 @@ import fcntl
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -70,7 +70,7 @@ def collecting(root: Path) -> Iterator[frozenset[str]]:
 
 def _living(path: Path) -> list[str]:
     """Return what a lease protects; remove it if its process is gone."""
-    with path.open("r+") as file:
+    with suppress(FileNotFoundError), path.open("r+") as file:  # its driver may just have ended
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

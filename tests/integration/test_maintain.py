@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from catalog import maintain, shards
+from catalog import collect, maintain, shards
 from catalog.compact import DataFile, choose, read_manifest
 from catalog.home import Home
 from catalog.lease import Lease
@@ -149,6 +149,16 @@ def test_unfinished_work_that_is_half_removed_is_done_again(tmp_path: Path) -> N
         with toychain.drive(tmp_path / "reference", range(3)) as reference:
             assert live_rows(home) == live_rows(reference)
         check_agreement(home)
+
+
+def test_files_that_others_put_in_place_meanwhile_stop_no_collector(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with toychain.drive(tmp_path, range(1)) as home:
+        walk = collect._walk
+        gone = home.root / "indexes" / ".manifest.json.0123abcd.tmp"
+        monkeypatch.setattr(collect, "_walk", lambda folder: [gone, *walk(folder)])
+        assert maintain.maintain(home, AT_ONCE)["removed"].keys() <= {"table metadata", "replaced shards"}
 
 
 def test_drivers_publish_beside_maintenance(tmp_path: Path) -> None:
