@@ -9,7 +9,7 @@ import numpy as np
 
 from catalog.errors import ConfigError, InputError
 from multimodal.map_page import page
-from multimodal.pca import project
+from multimodal.pca import project, shares_of, without_variance
 from multimodal.points import Kind, Points, Vectors, read_points
 from multimodal.topics import stored_topics
 
@@ -33,7 +33,9 @@ def draw(home: "Home", kind: Kind, method: Method, color: Color, limit: int, see
     points = read_points(view, kind, limit)
     if len(points.rows) < 3:
         raise InputError(f"{len(points.rows)} {kind} vectors are too few for a map; 3 are needed")
-    reduced, told = project(home.root, kind, points, COMPONENTS) if limit >= len(points.rows) else _sampled(points)
+    reduced, told = (
+        project(home.root, kind, points, COMPONENTS) if points.num_all == len(points.rows) else _sampled(points)
+    )
     flat = _scaled(_flatten(reduced, method, seed))
     groups = _groups(home, points, color)
     return {
@@ -64,8 +66,9 @@ def _sampled(points: Points) -> tuple[Vectors, dict[str, Any]]:
     """Reduce a sample by components of its own: those of all vectors are fitted by `headrace map fit`."""
     from sklearn.decomposition import PCA
 
-    pca = PCA(min(COMPONENTS, *points.vectors.shape), svd_solver="full").fit(points.vectors)
-    shares = [float(share) for share in pca.explained_variance_ratio_]
+    with without_variance():
+        pca = PCA(min(COMPONENTS, *points.vectors.shape), svd_solver="full").fit(points.vectors)
+    shares = shares_of(pca)
     return np.asarray(pca.transform(points.vectors), np.float32), {"explained_variance": sum(shares), "shares": shares}
 
 

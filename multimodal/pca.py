@@ -13,7 +13,7 @@ from catalog.ids import make_id
 from multimodal.points import Kind, Points, Vectors, chunks
 
 if TYPE_CHECKING:
-    from sklearn.decomposition import IncrementalPCA
+    from sklearn.decomposition import PCA, IncrementalPCA
 
 FOLDER = "derived"
 ARRAYS = ("components_", "mean_", "var_", "singular_values_", "explained_variance_", "explained_variance_ratio_")
@@ -40,7 +40,7 @@ def fit(root: Path, kind: Kind, points: Points, components: int) -> dict[str, An
     _add(pca, points.vectors[fresh], wanted)
     if fresh:
         _save(path, pca, sorted(by_batch))
-    shares = [float(share) for share in pca.explained_variance_ratio_]
+    shares = shares_of(pca)
     return {
         "kind": kind, "model": points.model, "revision": points.revision, "num_vectors": int(pca.n_samples_seen_),
         "added": len(fresh), "refitted": before is None, "num_batches": len(by_batch), "num_components": wanted,
@@ -56,6 +56,16 @@ def project(root: Path, kind: Kind, points: Points, components: int) -> tuple[Ve
     return np.asarray(loaded[0].transform(points.vectors), np.float32), told
 
 
+def shares_of(pca: "IncrementalPCA | PCA") -> list[float]:
+    """Return each component's share of the variance; of vectors that are all equal nothing."""
+    return [float(share) for share in np.nan_to_num(pca.explained_variance_ratio_)]
+
+
+def without_variance() -> np.errstate:
+    """Let equal vectors pass: their shares of no variance are divided by zero."""
+    return np.errstate(invalid="ignore", divide="ignore")
+
+
 def _new(components: int) -> "IncrementalPCA":
     from sklearn.decomposition import IncrementalPCA
 
@@ -67,8 +77,9 @@ def _add(pca: "IncrementalPCA", vectors: Vectors, components: int) -> None:
     runs = list(chunks(vectors))
     if len(runs) > 1 and len(runs[-1]) < components:
         runs[-2:] = [np.concatenate(runs[-2:])]
-    for run in runs:
-        pca.partial_fit(run)
+    with without_variance():
+        for run in runs:
+            pca.partial_fit(run)
 
 
 def _save(path: Path, pca: "IncrementalPCA", batches: list[str]) -> None:

@@ -18,29 +18,33 @@ Kind: TypeAlias = Literal["text", "image", "audio"]
 Vectors: TypeAlias = NDArray[np.float32]
 CHUNK = 8192
 
-# Of records that were crawled again or decided to be duplicates only the kept one is there; each has one row.
+# Of records that were crawled again or decided to be duplicates only the kept one is there; each has one row, a film
+# that of its first frame, a file of several addresses that of the first.
 QUERIES: dict[Kind, tuple[frozenset[str], str]] = {
     "text": (
         frozenset({"text_features", "current_documents"}),
         """SELECT document_id AS id, vector, model, revision, text_features.batch_id AS batch, url, language, source,
-        coalesce(nullif(title, ''), left(text, 120)) AS title, NULL::BLOB AS picture
+        coalesce(nullif(title, ''), left(text, 120)) AS title, NULL::BLOB AS picture,
+        NULL::DOUBLE AS frame_time
         FROM text_features JOIN current_documents USING (document_id)""",
     ),
     "image": (
         frozenset({"image_features", "media", "thumbnails", "discarded"}),
-        """SELECT media_id AS id, vector, model, revision, image_features.batch_id AS batch, url, NULL AS language,
+        """SELECT seen.media_id AS id, vector, model, revision, seen.batch_id AS batch, url, NULL AS language,
         regexp_extract(url, '^[a-z]+://([^/]+)', 1) AS source, coalesce(caption, tags[1].label, url) AS title,
-        webp AS picture
-        FROM image_features JOIN media USING (media_id) LEFT JOIN thumbnails USING (media_id)
-        ANTI JOIN discarded ON record_id = media_id AND record_batch = media.batch_id""",
+        webp AS picture, frame_time
+        FROM image_features AS seen JOIN media ON media.media_id = seen.media_id
+        LEFT JOIN thumbnails ON thumbnails.media_id = seen.media_id AND thumbnails.batch_id = seen.batch_id
+        ANTI JOIN discarded ON record_id = seen.media_id AND record_batch = media.batch_id""",
     ),
     "audio": (
         frozenset({"audio_states", "media", "transcripts", "discarded"}),
-        """SELECT media_id AS id, data AS vector, audio_states.model, audio_states.revision,
-        audio_states.batch_id AS batch, url, language, regexp_extract(url, '^[a-z]+://([^/]+)', 1) AS source,
-        coalesce(nullif(left(text, 120), ''), url) AS title, NULL::BLOB AS picture, shape
-        FROM audio_states JOIN media USING (media_id) LEFT JOIN transcripts USING (media_id)
-        ANTI JOIN discarded ON record_id = media_id AND record_batch = media.batch_id""",
+        """SELECT heard.media_id AS id, data AS vector, heard.model, heard.revision, heard.batch_id AS batch, url,
+        language, regexp_extract(url, '^[a-z]+://([^/]+)', 1) AS source,
+        coalesce(nullif(left(text, 120), ''), url) AS title, NULL::BLOB AS picture, shape, NULL::DOUBLE AS frame_time
+        FROM audio_states AS heard JOIN media ON media.media_id = heard.media_id
+        LEFT JOIN transcripts ON transcripts.media_id = heard.media_id AND transcripts.batch_id = heard.batch_id
+        ANTI JOIN discarded ON record_id = heard.media_id AND record_batch = media.batch_id""",
     ),
 }
 MAKERS: dict[Kind, str] = {"text": "embed", "image": "embed", "audio": "transcribe"}
@@ -54,6 +58,7 @@ class Points:
     rows: list[dict[str, Any]]
     model: str
     revision: str
+    num_all: int  # of which these may be a sample
 
 
 def read_points(view: "View", kind: Kind, limit: int | None = None) -> Points:
@@ -71,12 +76,14 @@ def read_points(view: "View", kind: Kind, limit: int | None = None) -> Points:
             raise InputError(f"no {kind} vectors here yet; run the {MAKERS[kind]} stage first")
         cut = "" if limit is None else f"ORDER BY md5(id), id LIMIT {int(limit)}"
         found: Any = db.sql(
-            f"SELECT * FROM (SELECT * FROM ({statement}) WHERE model = ? AND revision = ? AND vector IS NOT NULL "  # noqa: S608
-            f"QUALIFY row_number() OVER (PARTITION BY id ORDER BY batch) = 1 {cut}) ORDER BY id",
+            f"SELECT * FROM (SELECT *, count(*) OVER () AS num_all FROM (SELECT * FROM ({statement}) "  # noqa: S608
+            "WHERE model = ? AND revision = ? AND vector IS NOT NULL "
+            f"QUALIFY row_number() OVER (PARTITION BY id ORDER BY batch, frame_time, url) = 1) {cut}) ORDER BY id",
             params=newest[0],
         ).to_arrow_table()
-    rows = found.drop_columns(["vector", "model", "revision"]).to_pylist()
-    return Points(_vectors(found, rows), rows, *newest[0])
+    rows = found.drop_columns(["vector", "model", "revision", "frame_time", "num_all"]).to_pylist()
+    model, revision = newest[0]
+    return Points(_vectors(found, rows), rows, model, revision, found["num_all"][0].as_py() if rows else 0)
 
 
 def chunks(vectors: Vectors, size: int = CHUNK) -> Iterator[Vectors]:

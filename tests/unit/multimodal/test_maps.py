@@ -5,6 +5,7 @@ import json
 import re
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def test_components_never_hold_what_is_gone(home: Home) -> None:
     add(home, [0, 1, 2] * 4)
     points = read_points(home.view(), "text")
     pca.fit(home.root, "text", points, 2)
-    kept = type(points)(points.vectors[:-1], points.rows[:-1], points.model, points.revision)
+    kept = replace(points, vectors=points.vectors[:-1], rows=points.rows[:-1], num_all=11)
     assert pca.fit(home.root, "text", kept, 2) | {"file": ""} == {
         **pca.fit(home.root, "text", kept, 2), "added": 11, "refitted": True, "file": "",
     }  # fmt: skip
@@ -138,6 +139,42 @@ def test_a_map_is_the_same_for_a_seed_and_keeps_groups_together(home: Home, meth
     assert (names[far.argmin(axis=1)] == names).mean() > 0.9
 
 
+def test_a_sample_has_components_of_its_own(home: Home) -> None:
+    add(home, [0, 1, 2] * 5)
+    add(home, [0, 1, 2] * 5, day=1)
+    fitted = pca.fit(home.root, "text", read_points(home.view(), "text"), 8)
+    stored = Path(fitted["file"]).read_bytes()
+    assert maps.draw(home, "text", "pca", "none", 12, 0)["num_points"] == 12
+    assert Path(fitted["file"]).read_bytes() == stored
+    assert maps.draw(home, "text", "pca", "none", 30, 0)["shares"] == fitted["shares"][:2]
+
+
+def test_a_film_is_its_first_frame_and_a_medium_its_first_url(home: Home) -> None:
+    extract = put(home, "extract", Made({"media": [{"media_id": "film", "kind": "video", "url": url} for url in "ba"]}))
+    frames = [
+        {"media_id": "film", "vector": [float(time), 1.0], "frame_time": float(time), "model": "m",
+         "revision": "1"}
+        for time in (8, 0, 4, 2)
+    ]  # fmt: skip
+    put(home, "embed", Made({"image_features": frames}), [extract])
+    points = read_points(home.view(), "image")
+    assert (points.vectors.tolist(), [row["url"] for row in points.rows]) == ([[0.0, 1.0]], ["a"])
+
+
+def test_equal_vectors_are_one_place(home: Home) -> None:
+    extract = put(home, "extract", Made({"documents": [document(f"{n}.html", "p", f"Text {n}") for n in range(4)]}))
+    features = [
+        {"document_id": row, "vector": [1.0, 0.0, 0.0], "model": "m", "revision": "1"}
+        for row in home.view().read("documents", ["document_id"])["document_id"].to_pylist()
+    ]
+    put(home, "embed", Made({"text_features": features}), [extract])
+    assert pca.fit(home.root, "text", read_points(home.view(), "text"), 2)["explained_variance"] == 0
+    for limit in (100, 3):
+        made = maps.draw(home, "text", "pca", "none", limit, 0)
+        assert made["shares"] == [0, 0]
+    assert {(point["x"], point["y"]) for point in made["points"]} == {(0.0, 0.0)}
+
+
 def test_a_page_holds_all_it_needs_and_runs_nothing_else(home: Home, tmp_path: Path) -> None:
     add(home, [0, 1, 2, 0])
     made = maps.draw(home, "text", "pca", "source", 100, 0)
@@ -179,6 +216,18 @@ def test_a_takedown_removes_what_was_derived(home: Home) -> None:
     with KEEPER.quiet(home, config):
         assert KEEPER.forget(home, config, Forgotten()) == {"derived_files": 3}
     assert stored_topics(home.root) == {} and not (home.root / pca.FOLDER).exists()
+
+
+def test_what_cannot_be_removed_is_not_called_forgotten(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(home, [0, 1, 2] * 4)
+    find_topics(home, 2, 0, False)
+
+    def refuse(path: str, **_: object) -> None:
+        raise PermissionError(path)
+
+    monkeypatch.setattr("os.unlink", refuse)
+    with pytest.raises(PermissionError):
+        KEEPER.forget(home, Config({"root": str(home.root)}), Forgotten())
 
 
 def test_the_commands_print_what_they_found(home: Home, tmp_path: Path) -> None:
