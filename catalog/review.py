@@ -122,7 +122,7 @@ def _check_documents(path: Path, view: View, judged: Sequence[tuple[str, str]]) 
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return path.read_text(encoding="utf-8").split("\n")  # a text may hold what else Python takes for a line's end
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
 

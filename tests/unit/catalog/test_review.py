@@ -49,7 +49,8 @@ def add(home: Home, key: str, count: int, prefix: str | None = None) -> None:
     rows = [
         {
             "document_id": f"{prefix or key}-{number:03}", "url": f"https://e.org/{number}", "source_class": "news",
-            "language": "en" if number % 3 else "zh", "title": "T <b>", "text": f"Text {number}.",
+            "language": "en" if number % 3 else "zh", "title": "T <b>",
+            "text": f"Text {number}.\u2028Its \x85 and \x1d are no ends of a line of JSONL.",
         }
         for number in range(count)
     ]  # fmt: skip
@@ -58,8 +59,8 @@ def add(home: Home, key: str, count: int, prefix: str | None = None) -> None:
 
 
 def judge(path: Path, rows: list[dict[str, Any]], verdicts: dict[int, str], who: str = "ann") -> Path:
-    lines = [json.dumps(row | {"verdict": verdicts.get(at, "pass"), "who": who}) for at, row in enumerate(rows)]
-    path.write_text("\n".join(lines))
+    filled = [row | {"verdict": verdicts.get(at, "pass"), "who": who} for at, row in enumerate(rows)]
+    path.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in filled), encoding="utf-8")
     return path
 
 
@@ -179,7 +180,7 @@ def test_the_commands(
     code, found = run("sample", "--size", "20", "--seed", "1", "--output", str(path))
     assert (code, found["documents"], found["population"]) == (0, 20, 60)
     assert "T &lt;b&gt;" in (tmp_path / "s.html").read_text()
-    judge(path, [json.loads(line) for line in path.read_text().splitlines()], {})
+    judge(path, [json.loads(line) for line in path.read_text().split("\n")[:-1]], {})
     assert run("record", str(path)) == (0, {"file": str(path), "new": 20, "pass": 20, "fail": 0, "open": 0})
     assert run("status", "--min-pass", "0.8")[0] == 0
     assert run("status", "--min-pass", "0.9")[0] == 1
