@@ -11,9 +11,10 @@ import catalog
 from catalog import audit, duplicates, files, models, rebuild
 from catalog.audit import Finding, verdict
 from catalog.errors import Corrupt, ModelUnavailable
-from catalog.home import Home, place_of
+from catalog.home import Home, View, place_of
 from catalog.settings import Config
 from catalog.store import Store
+from catalog.tombstones import read_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -55,7 +56,19 @@ def look_over(home: Home, repair: bool = False, are_files_checked: bool = False)
     if not damaged:
         remedy = "update headrace if a newer one wrote them, else restore the batch from a backup"
         findings.append(verdict("decisions", duplicates.problems(view), "each says how it came about", remedy))
-    return [*findings, audit.segments(home.warehouse), *_indexes(home, damaged, repair)]
+    return [*findings, takedowns(home, view), audit.segments(home.warehouse), *_indexes(home, damaged, repair)]
+
+
+def takedowns(home: Home, view: View) -> Finding:
+    """Check the key that tells what was taken down: with another one everything could come in again."""
+    number = sum(row.outputs.get("tombstones", 0) for row in view.state.published.values())
+    problems = []
+    try:
+        if number:
+            read_key(home.warehouse, True)
+    except Corrupt as error:
+        problems = [str(error)]
+    return verdict("takedowns", problems, f"{number} tombstones can be told" if number else "none")
 
 
 def _result(findings: "Sequence[Finding]") -> dict[str, Any]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SubjectKind: TypeAlias = Literal["url", "host", "payload", "text"]
 KEY = "keys/tombstones.key"  # in the warehouse, for all machines that write it
 KEY_BYTES = 32
+LOST = "without it nobody can tell what was taken down; restore it from a backup"
 
 
 @dataclass(frozen=True)
@@ -62,14 +63,20 @@ def keyed_hash(key: bytes, kind: SubjectKind, subject: str) -> str:
 
 
 def read_key(warehouse: str, is_needed: bool = False) -> bytes:
-    """Return the warehouse's key, made at its first use; raise Corrupt if one that is needed is gone."""
+    """Return the warehouse's key, made at its first use; raise Corrupt if one that is needed is gone, or is damaged."""
     url = files.join(warehouse, KEY)
     fs, path = files.open_fs(url)
     if not fs.exists(path):
         if is_needed:
-            raise Corrupt(f"{url} is missing: without it nobody can tell what was taken down; restore it from a backup")
+            raise Corrupt(f"{url} is missing: {LOST}")
         files.write_new(url, secrets.token_bytes(KEY_BYTES))
-    return bytes(fs.cat_file(path))
+    key = bytes(fs.cat_file(path))
+    noted = files.noted_digest(url)
+    if noted is None and not is_needed:  # for the first takedown, or the next of an older headrace's home
+        files.note_digest(url)
+    elif noted not in (None, hashlib.sha256(key).hexdigest()):
+        raise Corrupt(f"{url} does not match its SHA-256: {LOST}")
+    return key
 
 
 def domains_of(url: str) -> Iterable[str]:

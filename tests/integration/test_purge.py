@@ -17,6 +17,7 @@ from catalog import doctor, failpoint, purge, run, snapshots, sql, why
 from catalog.erase import blank
 from catalog.errors import Corrupt, InputError
 from catalog.export import current_examples
+from catalog.files import DIGEST
 from catalog.fulltext import FullText
 from catalog.home import Home
 from catalog.maintain import maintain
@@ -217,6 +218,24 @@ def test_a_lost_key_is_no_amnesty(site: Path, config: Config) -> None:
         (Path(home.warehouse) / KEY).unlink()
         with pytest.raises(Corrupt, match="restore it from a backup"):
             run.run(config)
+
+
+@pytest.mark.parametrize("older", [False, True], ids=["", "of an older headrace"])
+def test_a_damaged_key_is_no_amnesty(site: Path, config: Config, older: bool) -> None:
+    with Home.open(config.catalog) as home:
+        key = Path(home.warehouse) / KEY
+        if older:
+            take_down(home, config, url_of(site, "newt.html"))
+            key.with_name(key.name + DIGEST).unlink()
+        take_down(home, config, url_of(site, "swan.html"))
+        data = bytearray(key.read_bytes())
+        data[5] ^= 1
+        key.write_bytes(data)
+        with pytest.raises(Corrupt, match="does not match its SHA-256"):
+            run.run(config)
+        found = {item["check"]: item for item in doctor.doctor(home, config)["checks"]}
+        assert not found["takedowns"]["ok"]
+        assert "restore it from a backup" in found["takedowns"]["detail"]
 
 
 def test_a_crawl_at_work_is_waited_for(site: Path, config: Config) -> None:
