@@ -29,6 +29,8 @@ ENCODINGS = {
     "huggingface": "application/x-parquet",
     "webdataset": "application/x-tar",
 }
+INCLUDES = {"jsonl": "examples-*.jsonl", "parquet": "examples-*.parquet", "huggingface": "data/*.parquet"}
+FILES = "data-files"
 TYPES = {pa.string(): "sc:Text", pa.int64(): "sc:Integer", pa.float64(): "sc:Float"}
 
 
@@ -42,6 +44,7 @@ def croissant(told: Mapping[str, Any], tally: Tally, written: Sequence[tuple[str
         for name, size, sha256 in written
     ]  # fmt: skip
     sources = tally.licences_by_source()
+    has_records = bool(objects) and told["format"] in INCLUDES
     described = {
         "@context": CONTEXT,
         "@type": "sc:Dataset",
@@ -56,19 +59,26 @@ def croissant(told: Mapping[str, Any], tally: Tally, written: Sequence[tuple[str
             {"@type": "sc:CreativeWork", "name": source, "url": source, "license": sorted(licences)}
             for source, licences in sorted(sources.items())
         ],
-        "distribution": objects,
-        "recordSet": [_records(objects)] if objects and told["format"] != "webdataset" else [],
+        "distribution": [*objects, *([_files(told["format"])] if has_records else [])],
+        "recordSet": [_records()] if has_records else [],
     }
     return (json.dumps(described, indent=1, ensure_ascii=False) + "\n").encode()
 
 
-def _records(objects: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Describe the scalar columns of the first file; the others have the same."""
-    source = objects[0]["@id"]
+def _files(file_format: str) -> dict[str, Any]:
+    """Name all data files together, beside this description: rows of a record set come from one source."""
+    return {
+        "@type": "cr:FileSet", "@id": FILES, "name": FILES, "encodingFormat": ENCODINGS[file_format],
+        "includes": INCLUDES[file_format],
+    }  # fmt: skip
+
+
+def _records() -> dict[str, Any]:
+    """Describe the scalar columns of the data files."""
     fields = [
         {
             "@type": "cr:Field", "@id": f"examples/{field.name}", "name": field.name, "dataType": TYPES[field.type],
-            "source": {"fileObject": {"@id": source}, "extract": {"column": field.name}},
+            "source": {"fileSet": {"@id": FILES}, "extract": {"column": field.name}},
         }
         for field in TABLES["examples"]
         if field.type in TYPES

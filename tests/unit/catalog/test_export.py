@@ -108,11 +108,15 @@ def test_datasets_loads_splits_and_decodes_pictures(story: Story, tmp_path: Path
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # rdflib's own, below mlcroissant
-@pytest.mark.parametrize("file_format", ["parquet", "jsonl"])
-def test_croissant_is_valid_and_reads_the_rows(story: Story, file_format: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("file_format", ["parquet", "jsonl", "huggingface"])
+def test_croissant_is_valid_and_reads_the_rows_of_every_file(
+    story: Story, file_format: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import mlcroissant
 
-    export.export(story.home, file_format, tmp_path)
+    monkeypatch.setitem(export.FILE_ROWS, file_format, 1)
+    told = export.export(story.home, file_format, tmp_path)
+    assert sum(file["rows"] == 1 for file in told["files"]) == len(current_ids(story)) > 1
     dataset = mlcroissant.Dataset(tmp_path / "croissant.json")
     assert not dataset.metadata.ctx.issues.errors
     read = sorted(row["examples/example_id"].decode() for row in dataset.records("examples"))
