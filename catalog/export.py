@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from catalog import files, sql
 from catalog.card import Tally, card, plots
@@ -25,8 +26,10 @@ Format: TypeAlias = Literal["jsonl", "parquet", "webdataset", "huggingface"]
 SUFFIXES: dict[Format, str] = {
     "jsonl": "jsonl", "parquet": "parquet", "webdataset": "tar", "huggingface": "parquet",
 }  # fmt: skip
-# One file is held in memory; the last two carry their pictures and recordings.
+# One file is held in memory, twice while it is made; the last two carry their pictures and recordings.
 FILE_ROWS: dict[Format, int] = {"jsonl": 10_000, "parquet": 10_000, "webdataset": 1_000, "huggingface": 1_000}
+WITH_MEDIA: frozenset[Format] = frozenset({"webdataset", "huggingface"})
+FILE_BYTES = 1 << 28  # of texts and media in one file; a single example may have more
 FETCH_ROWS = 1_000
 
 
@@ -64,7 +67,7 @@ def export(
     }
     tally = Tally()
     written = []
-    for name, rows in _named(view, where, file_format):
+    for name, rows in _named(view, where, file_format, media):
         tally.add(rows)
         written.append(_write(output, name, writers[file_format](rows), rows.num_rows))
     manifest = {
@@ -114,15 +117,22 @@ def _pieces(view: View, where: str | None, split: str | None = None) -> Iterator
             raise InputError(f"--where {where!r}: {said}") from error
 
 
-def _named(view: View, where: str | None, file_format: Format) -> Iterator[tuple[str, pa.Table]]:
+def _named(view: View, where: str | None, file_format: Format, media: Media) -> Iterator[tuple[str, pa.Table]]:
     """Cut the examples into files: by split where the layout asks for it, else one after the other."""
+
+    def weigh(rows: pa.Table) -> list[int]:
+        texts = [length or 0 for length in pc.binary_length(rows["text"]).to_pylist()]
+        if file_format not in WITH_MEDIA:
+            return texts
+        return [text + shown for text, shown in zip(texts, media.sizes(rows["segments"].to_pylist()), strict=True)]
+
     rows, suffix = FILE_ROWS[file_format], SUFFIXES[file_format]
     if file_format != "huggingface":
-        for number, table in enumerate(_files(_pieces(view, where), rows)):
+        for number, table in enumerate(_files(_pieces(view, where), rows, weigh)):
             yield f"examples-{number:06d}.{suffix}", table
         return
     for split in _splits(view) or [None]:
-        for number, table in enumerate(_files(_pieces(view, where, split), rows)):
+        for number, table in enumerate(_files(_pieces(view, where, split), rows, weigh)):
             if table.num_rows or split is None:
                 yield f"data/{split or 'train'}-{number:05d}.{suffix}", table
 
@@ -132,17 +142,20 @@ def _splits(view: View) -> list[str | None]:
         return [row[0] for row in db.execute("SELECT DISTINCT split FROM current_examples ORDER BY 1").fetchall()]
 
 
-def _files(pieces: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:
-    """Cut the examples into tables of exactly `rows` rows, the last one shorter; none at all give one empty table."""
-    held = TABLES["examples"].empty_table()
-    number = 0
+def _files(pieces: Iterator[pa.Table], rows: int, weigh: Callable[[pa.Table], list[int]]) -> Iterator[pa.Table]:
+    """Cut the examples into tables of `rows` rows, fewer where they are heavy or the last; none give an empty one."""
+    waiting = [TABLES["examples"].empty_table()]
+    count = weight = number = 0
     for piece in pieces:
-        held = pa.concat_tables([held, piece])
-        while held.num_rows >= rows:
-            yield held.slice(0, rows).combine_chunks()
-            held, number = held.slice(rows), number + 1
-    if held.num_rows or not number:
-        yield held.combine_chunks()
+        start = 0
+        for at, size in enumerate(weigh(piece)):
+            if count and (count == rows or weight + size > FILE_BYTES):
+                yield pa.concat_tables([*waiting, piece.slice(start, at - start)]).combine_chunks()
+                waiting, start, count, weight, number = [], at, 0, 0, number + 1
+            count, weight = count + 1, weight + size
+        waiting.append(piece.slice(start))
+    if count or not number:
+        yield pa.concat_tables(waiting).combine_chunks()
 
 
 def _write(folder: Path, name: str, data: bytes, rows: int) -> Written:

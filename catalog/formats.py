@@ -48,7 +48,7 @@ class Media:
 
     def of(self, records: list[dict[str, Any]]) -> list[list[tuple[str, str, str, bytes]]]:
         """Return each example's media in the order of their segments, each once: (kind, id, suffix, bytes)."""
-        wanted = [list(_referred(row)) for row in records]
+        wanted = [list(_referred(row["segments"])) for row in records]
         known = self._rows({media for found in wanted for _, media in found})
         read: list[list[tuple[str, str, str, bytes]]] = []
         for row, found in zip(records, wanted, strict=True):
@@ -62,6 +62,12 @@ class Media:
                 else:
                     read[-1].append((kind, media, suffix, payload))
         return read
+
+    def sizes(self, segments: Iterable[list[dict[str, Any]] | None]) -> list[int]:
+        """Return how many bytes the media have that each example's segments show."""
+        wanted = [list(_referred(shown)) for shown in segments]
+        known = self._rows({media for found in wanted for _, media in found})
+        return [sum(known[media]["num_bytes"] or 0 for _, media in found if media in known) for found in wanted]
 
     def _rows(self, wanted: set[str]) -> dict[str, dict[str, Any]]:
         """Return one row of each medium: the same one whatever order the tables give them in."""
@@ -115,9 +121,9 @@ def _json(row: dict[str, Any]) -> bytes:
     return json.dumps(sql.jsonable(row), ensure_ascii=False).encode("utf-8", "replace")
 
 
-def _referred(row: dict[str, Any]) -> Iterable[tuple[str, str]]:
+def _referred(segments: Iterable[dict[str, Any]] | None) -> Iterable[tuple[str, str]]:
     kinds = ("image", "audio")
-    found = {s["ref_id"]: s["kind"] for s in row["segments"] or () if s["kind"] in kinds and s["ref_id"]}
+    found = {s["ref_id"]: s["kind"] for s in segments or () if s["kind"] in kinds and s["ref_id"]}
     return ((kind, media) for media, kind in found.items())
 
 

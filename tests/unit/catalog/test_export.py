@@ -209,6 +209,19 @@ def test_an_empty_home_exports_one_empty_file(file_format: Any, tmp_path: Path) 
     assert (result["rows"], len(data), result["licences"]) == (0, 1, {})
 
 
+def test_heavy_media_are_spread_over_files(story: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = export.current_examples(story.home)
+    shown = [any(item["kind"] == "image" for item in segments) for segments in rows["segments"].to_pylist()]
+    assert any(shown), "there is no picture to weigh"
+    texts = sum(len(text.encode()) for text in rows["text"].to_pylist())
+    monkeypatch.setattr(export, "FILE_BYTES", texts + len(PICTURE) - 1)
+    counts = {}
+    for file_format in ("parquet", "webdataset"):
+        told = export.export(story.home, file_format, tmp_path / file_format)
+        counts[file_format] = [file["rows"] for file in told["files"] if file["rows"]]
+    assert counts == {"parquet": [2], "webdataset": [1, 1]}
+
+
 def test_many_rows_are_cut_into_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(export.FILE_ROWS, "jsonl", 4)
     monkeypatch.setattr(export, "FETCH_ROWS", 3)
