@@ -7,8 +7,9 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from catalog.config_file import read_mapping
 from catalog.ids import settings_hash
-from catalog.settings import Settings, read_mapping
+from catalog.settings import Settings
 
 SHIPPED_PATTERNS = (Path(__file__).parent / "patterns.yaml", Path(__file__).parent / "patterns_zh.yaml")
 

@@ -23,6 +23,7 @@ from catalog.home import Home, View, place_of
 from catalog.integrity import Damage
 from catalog.keys import KeyIndex
 from catalog.ledger import Ledger, State
+from catalog.pins import Pins
 from catalog.schema import KEYS, TABLES
 from catalog.settings import CatalogSettings
 from catalog.store import Store
@@ -361,7 +362,7 @@ def broken_tables(settings: CatalogSettings) -> dict[str, str]:
                 broken["batches"] = "table batches is not in the catalog, though there are shards of it"
         elif "batches" not in broken:
             with suppress(Corrupt):  # damage in the ledger's own files is for another check to tell
-                lost = lost_tables(Ledger(store).refresh(), names)
+                lost = lost_tables(Ledger(Pins(root, warehouse, settings.catalog, lambda: store)).refresh(), names)
                 broken |= {
                     name: f"table {name} is not in the catalog, though the ledger has rows of it" for name in lost
                 }

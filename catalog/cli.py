@@ -60,11 +60,34 @@ def show(result: dict[str, Any], as_json: bool, render: "Callable[[dict[str, Any
 def existing(root: Path | None) -> "tuple[Home, Config]":
     """Open a home that exists, with the configuration that last ran in it."""
     gc.disable()  # what is imported stays: looking for cycles in it would take a seventh of the command's time
+    _leave_pandas_out()
     from catalog.home import Home
 
     gc.enable()
     config = last_configuration(root)
     return Home.open(config.catalog), config
+
+
+class _NoPandas:
+    """An import hook that finds pandas missing."""
+
+    @staticmethod
+    def find_spec(name: str, *_: object) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError(name)
+
+
+def _leave_pandas_out() -> None:
+    """Let pyarrow find no pandas when it makes its first array: to import it is a third of what an answer takes.
+
+    Who imports pandas later, or asks pyarrow for a data frame, gets it.
+    """
+    if "pandas" not in sys.modules:
+        sys.meta_path.insert(0, _NoPandas)
+        import pyarrow as pa
+
+        pa.array([])
+        sys.meta_path.remove(_NoPandas)
 
 
 def last_configuration(root: Path | None) -> Config:

@@ -23,10 +23,9 @@ from pyiceberg.table import Table
 from catalog import failpoint, files
 from catalog.errors import Corrupt
 from catalog.home import Home
-from catalog.keys import filled
 from catalog.schema import TABLES
 from catalog.settings import MaintenanceSettings
-from catalog.shards import ROW_GROUP
+from catalog.shards import ROW_GROUP, filled
 from catalog.store import committing
 
 MANIFEST = b"headrace.compacted"  # a large file's Parquet metadata: its group, and its rows by batch
@@ -161,7 +160,7 @@ def _read(url: str, table: str) -> pa.Table:
     fs, path = files.open_fs(url)
     try:
         with fs.open(path, "rb") as file:
-            return filled(pq.read_table(file), TABLES[table].names, table)
+            return filled(pq.read_table(file), TABLES[table])
     except (OSError, pa.ArrowInvalid) as error:
         raise Corrupt(f"{url} cannot be read: {error}; run headrace doctor") from error
 

@@ -198,7 +198,7 @@ def weights(config: Config, task: models.Task) -> Finding:
     if name is None:
         return Finding(f"model {task}", True, f"none is asked for; models.{task} names one")
     try:
-        found = models.resolve(task, name)
+        found = models.resolve(task, name, anew=True)
     except ModelUnavailable as error:
         return Finding(f"model {task}", False, str(error))
     if found.path is None:

@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 from catalog import compact, failpoint, files, shards
 from catalog.errors import Corrupt
 from catalog.home import Home
-from catalog.keys import filled
+from catalog.keys import declared
 from catalog.schema import TABLES, Reason
+from catalog.shards import filled
 from catalog.store import committing
 from catalog.warc import iterate_segment
 
@@ -87,7 +88,7 @@ class Eraser:
         with fs.open(path, "rb") as file:
             parquet = pq.ParquetFile(file)
             present = [column for column in columns if column in parquet.schema_arrow.names]
-            return self._mask(name, filled(parquet.read(present), columns, name))
+            return self._mask(name, filled(parquet.read(present), declared(columns, name)))
 
     def _records(self, moved: Mapping[str, Moved]) -> dict[str, Moved]:
         """Write the refusals anew, and the parts' records that name a replaced shard: repairs go by them."""

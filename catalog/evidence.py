@@ -8,8 +8,6 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
 from catalog.errors import Corrupt
 from catalog.home import View
 from catalog.schema import TABLES
@@ -131,6 +129,8 @@ def _trained(folders: Path, examples: Sequence[str]) -> dict[str, int]:
     plans = sorted(str(path) for path in folders.glob("*/plan.parquet"))
     if not plans or not examples:
         return {}
+    import duckdb  # most stories do without
+
     query = "SELECT filename, count(*) FROM read_parquet(?, filename = true) WHERE list_contains(?, row_id) GROUP BY 1"
     with duckdb.connect() as db:
         try:

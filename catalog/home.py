@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -10,11 +11,15 @@ from catalog import files, pipeline
 from catalog.errors import Corrupt, InputError
 from catalog.keys import KeyIndex, key_values, take
 from catalog.ledger import Ledger, Row, State, now
+from catalog.pins import Pinned, Pins
 from catalog.publish import Batch, Input, Plan, Publisher, publish_origin
-from catalog.schema import TABLES
+from catalog.schema import KEYS, TABLES
 from catalog.settings import CatalogSettings, Config, Resources
+from catalog.shards import of_batches, open_dataset
 from catalog.stage import Stage, StageReport, Worker
-from catalog.store import Store, has_columns, snapshot_filter
+
+if TYPE_CHECKING:
+    from catalog.store import Store
 
 __all__ = ["Batch", "Home", "Input", "Plan", "View"]
 
@@ -22,11 +27,10 @@ __all__ = ["Batch", "Home", "Input", "Plan", "View"]
 class View:
     """The live rows of every table at one moment: the ledger is read first, tables are pinned after."""
 
-    def __init__(self, store: Store, state: State, index: Callable[[], KeyIndex]) -> None:
-        self._store = store
+    def __init__(self, pins: Pins, state: State, index: Callable[[], KeyIndex]) -> None:
+        self._pins = pins
         self._index = index
-        self._tables: dict[str, object] = {}
-        self._urls: dict[str, list[str]] = {}
+        self._pinned: dict[str, Pinned | None] = {}
         self.state = state
 
     @property
@@ -44,17 +48,21 @@ class View:
         rows = [row for row in self.state.live.values() if row.stage == stage]
         return [Batch.of(row) for row in sorted(rows, key=lambda row: row.seq)]
 
+    def pinned(self, table: str) -> Pinned | None:
+        """Return what a table was when this view first looked at it; None if it was never made."""
+        if table not in self._pinned:
+            self._pinned[table] = self._pins.pin(table)
+        return self._pinned[table]
+
     def urls(self, table: str) -> list[str]:
         """Return the URLs of all data files of a table (live rows and others)."""
-        if table not in self._urls:
-            stored = self._store.find(table)
-            self._urls[table] = self._store.plan(stored, None) if stored else []
-        return self._urls[table]
+        pinned = self.pinned(table)
+        return list(pinned.urls) if pinned else []
 
     def evolved(self, table: str) -> bool:
         """Tell whether some files of a table may lack columns that were added later."""
-        stored = self._store.find(table)
-        return stored is not None and len(stored.metadata.schemas) + (not has_columns(stored, TABLES[table])) > 1
+        pinned = self.pinned(table)
+        return pinned is not None and (pinned.num_schemas > 1 or not pinned.columns.issuperset(TABLES[table].names))
 
     def read(self, table: str, columns: Sequence[str] | None = None, batches: Iterable[str] | None = None) -> pa.Table:
         """Read the live rows of a table, or all rows of the given published batches.
@@ -62,13 +70,19 @@ class View:
         Those may be newer than this view, or off since: a plan that got an input without its rows would lose them.
         """
         ids = self._holding(table) if batches is None else sorted(set(batches))
-        stored = self._store.find(table) if batches is not None and ids else None
-        urls = self.urls(table) if batches is None else self._store.plan(stored, ids) if stored else []
+        urls = self.urls(table) if batches is None else self._holders(table, ids)
+        if not ids or not urls:
+            return TABLES[table].empty_table().select(list(columns) if columns else TABLES[table].names)
         try:
-            dataset = self._store.dataset(urls, TABLES[table])
-            return dataset.to_table(columns=list(columns) if columns else None, filter=snapshot_filter(ids))
+            dataset = open_dataset(urls, TABLES[table])
+            return dataset.to_table(columns=list(columns) if columns else None, filter=of_batches(ids))
         except (OSError, pa.ArrowInvalid) as error:
             raise Corrupt(f"table {table}: a data file cannot be read: {error}; run headrace doctor") from error
+
+    def _holders(self, table: str, ids: Sequence[str]) -> list[str]:
+        """Return the files that may hold these batches now, which may be newer than this view."""
+        stored = self._pins.store.find(table) if ids else None
+        return self._pins.store.plan(stored, ids) if stored else []
 
     def lookup(self, table: str, column: str, values: Iterable[str], columns: Sequence[str] | None = None) -> pa.Table:
         """Return the live rows whose key column (see schema.KEYS) holds one of `values`, through the key index."""
@@ -101,8 +115,10 @@ class Home:
         if files.is_local(self.warehouse):
             files.make_folders(files.local_path(self.warehouse))
         _refuse_lost_catalog(self.root, settings)
-        self.store = Store(self.root, self.warehouse, settings.catalog)
-        self.ledger = Ledger(self.store)
+        self.pins = Pins(self.root, self.warehouse, settings.catalog, lambda: self.store)
+        self.ledger = Ledger(self.pins)
+        if self.pins.pin("batches") is None:
+            self.store.load("batches")
         self.seen = 0  # the ledger's last seq when a view of it was taken: what is planned knows nothing later
 
     @classmethod
@@ -114,13 +130,21 @@ class Home:
         """Release the databases."""
         if "index" in self.__dict__:
             self.index.close()
-        self.store.close()
+        if "store" in self.__dict__:
+            self.store.close()
 
     def __enter__(self) -> "Home":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @cached_property
+    def store(self) -> "Store":
+        """The Iceberg tables of this home."""
+        from catalog.store import Store  # half a second, which those who only read need not wait
+
+        return Store(self.root, self.warehouse, self.settings.catalog)
 
     @cached_property
     def index(self) -> KeyIndex:
@@ -131,12 +155,20 @@ class Home:
         """Pin what is live now, or what was live when the ledger's last row was `at`."""
         state = self.ledger.refresh()
         self.seen = max(self.seen, state.last_seq) if at is None else self.seen
-        return View(self.store, state if at is None else state.at(at), lambda: self.index)
+        return View(self.pins, state if at is None else state.at(at), lambda: self.index)
+
+    def settle(self) -> None:
+        """Plan every table and index its keys, so that the next question waits for neither."""
+        view = self.view()
+        for table in TABLES:
+            urls = view.urls(table)
+            if table in KEYS:
+                self.index.refresh(table, urls)
 
     def activate(self, stage: Stage, config: Config) -> None:
         """Make a stage's configured recipe the active one, if it is not."""
         wanted = pipeline.recipe(stage, config)
-        if stage.reads and not stage.forever:
+        if stage.reads and not stage.forever and self.ledger.refresh().active_recipe(stage.name) != wanted:
             row = Row(seq=0, kind="activate", stage=stage.name, time=now(), settings_hash=wanted)
             self.ledger.append(lambda state: [] if state.active_recipe(stage.name) == wanted else [row])
 

@@ -14,6 +14,7 @@ from catalog import files
 from catalog.derived import Derived
 from catalog.errors import Corrupt
 from catalog.schema import KEYS, TABLES
+from catalog.shards import filled
 
 LAYOUT = (
     "CREATE TABLE IF NOT EXISTS files (file INTEGER PRIMARY KEY, tbl TEXT NOT NULL, url TEXT NOT NULL UNIQUE)",
@@ -71,7 +72,7 @@ class KeyIndex:
         names = list(dict.fromkeys(column.partition(".")[0] for column in KEYS[table]))
         with _parquet(url) as parquet:
             present = [name for name in names if name in parquet.schema_arrow.names]
-            columns = filled(parquet.read(present), names, table)
+            columns = filled(parquet.read(present), declared(names, table))
         for column in KEYS[table]:
             keyed = enumerate(key_values(columns, column))
             rows = ((_key(table, column, value), number, row) for row, values in keyed for value in values)
@@ -128,28 +129,23 @@ def take(url: str, rows: Sequence[int], columns: Sequence[str], table: str) -> p
             for group in groups
             if starts[group] <= row < starts[group] + sizes[group]
         ]
-    return filled(data.take(local), columns, table)
+    return filled(data.take(local), declared(columns, table))
 
 
 @contextmanager
 def _parquet(url: str) -> Iterator[pq.ParquetFile]:
     """Open a data file; raise Corrupt if it is gone or cannot be read."""
-    fs, path = files.open_fs(url)
     try:
-        with fs.open(path, "rb") as file:
+        with files.open_read(url) as file:
             yield pq.ParquetFile(file)
     except (OSError, pa.ArrowInvalid) as error:
         said = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
         raise Corrupt(f"{url} {said}; run headrace doctor") from error
 
 
-def filled(rows: pa.Table, columns: Sequence[str], table: str) -> pa.Table:
-    """Give rows of an older file the columns that were added to its table since, as nulls."""
-    schema = pa.schema([TABLES[table].field(name) for name in columns])
-    absent = {
-        field.name: pa.nulls(rows.num_rows, field.type) for field in schema if field.name not in rows.column_names
-    }
-    return pa.table({name: absent[name] if name in absent else rows[name] for name in columns}).cast(schema)
+def declared(columns: Iterable[str], table: str) -> pa.Schema:
+    """Return the schema of some of a table's columns."""
+    return pa.schema([TABLES[table].field(name) for name in columns])
 
 
 def _key(table: str, column: str, value: str) -> bytes:

@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 
 from catalog import failpoint, files, shards
+from catalog.pins import Pinned, Pins
 from catalog.schema import BATCHES
-from catalog.store import Store, add_files, committing
 
 ORIGIN = "origin"  # the recipe of origin batches, which no setting invalidates
 COMPACT_FILES = 200  # rewrite the ledger's one-row files into one when there are more
@@ -172,44 +172,46 @@ class State:
 class Ledger:
     """The `batches` table: append-only, one commit a row group, checked again after every refresh."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._table = store.load("batches")
+    def __init__(self, pins: Pins) -> None:
+        self._pins = pins
         self._by_file: dict[str, list[Row]] = {}
         self._state: State | None = None
-        self._read_at = ""  # the metadata file that the state was read from; our own appends move the handle too
+        self._read_at = ""  # the metadata file that the state was read from
 
     def refresh(self) -> State:
         """Read the rows that were appended since the last call."""
-        self._store.refresh(self._table)
-        if self._state is not None and self._table.metadata_location == self._read_at:
+        return self._read(self._pins.pin("batches"))
+
+    def _read(self, pinned: Pinned | None) -> State:
+        location, urls = (pinned.location, pinned.urls) if pinned else ("", ())
+        if self._state is not None and location == self._read_at:
             return self._state
-        urls = self._store.plan(self._table, None)
-        new = [url for url in urls if url not in self._by_file]
-        self._by_file = {url: rows for url, rows in self._by_file.items() if url in set(urls)}
-        for url in new:
-            self._by_file[url] = from_table(shards.load(url, BATCHES))
+        self._by_file = {url: self._by_file.get(url) or from_table(shards.load(url, BATCHES)) for url in urls}
         self._state = State(row for rows in self._by_file.values() for row in rows)
-        self._read_at = self._table.metadata_location
+        self._read_at = location
         return self._state
 
     def append(self, propose: Callable[[State], Iterable[Row]]) -> list[Row]:
         """Append the rows that `propose` makes of the current state, numbered; it may raise, or propose none."""
+        from catalog.store import add_files, committing  # see Home.store
+
+        store = self._pins.store
 
         def attempt() -> list[Row]:
-            state = self.refresh()
+            table = store.load("batches")
+            state = self._read(self._pins.of(table))
             proposed = [_numbered(row, state.last_seq + 1 + k) for k, row in enumerate(propose(state))]
             if not proposed:
                 return []
             failpoint.reach("before-ledger")
             if len(self._by_file) > COMPACT_FILES:
-                self._store.swap(self._table, list(self._by_file), [self._write([*state.rows, *proposed], "")])
+                store.swap(table, list(self._by_file), [self._write([*state.rows, *proposed], "")])
             else:
                 last = [url for url, rows in self._by_file.items() if any(row.seq == state.last_seq for row in rows)]
                 url = self._write(proposed, last[0].rpartition("/")[2] if last else "")
-                add_files(self._table, [url])
+                add_files(table, [url])
             failpoint.reach("after-ledger")
-            self._store.expire(self._table)
+            store.expire(table)
             return proposed
 
         return committing(attempt, "the ledger")
@@ -217,7 +219,7 @@ class Ledger:
     def _write(self, rows: list[Row], before: str) -> str:
         """Write rows as a file named by its own hash and linked to the file before it; it counts once committed."""
         table = to_table(rows).replace_schema_metadata({LINK: before.encode()})
-        return shards.save(table, files.join(self._store.warehouse, "data", "batches"), rows[0].seq)
+        return shards.save(table, files.join(self._pins.warehouse, "data", "batches"), rows[0].seq)
 
 
 def now() -> datetime:

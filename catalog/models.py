@@ -3,8 +3,8 @@
 import hashlib
 import importlib.util
 import os
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -89,17 +89,20 @@ def examples_dir() -> Path:
     return inside if inside.is_dir() else package.parent / "examples"
 
 
-def resolve(task: Task, name: str) -> Weights:
-    """Locate the weights of `name`; raise ModelUnavailable if packaged weights do not match their pinned SHA-256."""
+def resolve(task: Task, name: str, anew: bool = False) -> Weights:
+    """Locate the weights of `name`; raise ModelUnavailable if packaged weights do not match their pinned SHA-256.
+
+    Files that were compared once are only read again if their size or time is another, or `anew`.
+    """
     local = Path(os.path.expanduser(name))  # noqa: PTH111 — pathlib's raises for an unknown user and for a long name
     if os.path.exists(local):  # noqa: PTH110
         return Weights(task, name, local.resolve(), revision=f"local:{fingerprint(local)}")
     if task == "clip" and name == "tiny_clip":
-        return _verified(task, name, examples_dir() / "tiny_clip", {"tiny_clip.safetensors": TINY_CLIP_SHA256})
+        return _verified(task, name, examples_dir() / "tiny_clip", {"tiny_clip.safetensors": TINY_CLIP_SHA256}, anew)
     packaged = PACKAGED.get((task, name))
     folder = package_folder(packaged.package) if packaged else None
     if packaged and folder:
-        return _verified(task, name, folder / packaged.path, packaged.sha256)
+        return _verified(task, name, folder / packaged.path, packaged.sha256, anew)
     return Weights(task, name, None, revision="hub")
 
 
@@ -129,19 +132,29 @@ def package_folder(package: str) -> Path | None:
     return Path(spec.origin).parent if spec and spec.origin else None
 
 
-def _verified(task: Task, name: str, path: Path, sha256: dict[str, str]) -> Weights:
+def _verified(task: Task, name: str, path: Path, sha256: dict[str, str], anew: bool) -> Weights:
     for file, expected in sha256.items():
         weights = path / file if file else path
         if not weights.is_file():
             raise ModelUnavailable(f"{name}: {weights} is missing; reinstall the package that ships it")
-        if _sha256(weights, weights.stat().st_mtime_ns) != expected:
+        if not _matches(weights, expected, anew):
             raise ModelUnavailable(
                 f"{name}: {weights} does not match its pinned SHA-256; reinstall the package that ships it"
             )
     return Weights(task, name, path, revision=next(iter(sha256.values()))[:16])
 
 
-@cache
-def _sha256(path: Path, mtime_ns: int) -> str:
+def _matches(path: Path, expected: str, anew: bool) -> bool:
+    """Compare a file with its SHA-256; that it matched is noted in the cache folder, by its place, size and time."""
+    facts = path.stat()
+    identity = f"{path.resolve()}\0{facts.st_size}\0{facts.st_mtime_ns}\0{facts.st_ino}\0{expected}"
+    note = cache_dir() / "verified" / hashlib.sha256(identity.encode()).hexdigest()
+    if not anew and note.is_file():
+        return True
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        if hashlib.file_digest(file, "sha256").hexdigest() != expected:
+            return False
+    with suppress(OSError):  # else the next one reads it again
+        note.parent.mkdir(exist_ok=True)
+        note.touch()
+    return True

@@ -17,6 +17,7 @@ from catalog import audit, compact, files, integrity, ledger
 from catalog.errors import Corrupt
 from catalog.files import Found, listing
 from catalog.ledger import LINK, Ledger, Row, State
+from catalog.pins import Pins
 from catalog.settings import CatalogSettings
 from catalog.shards import MANIFEST
 from catalog.store import Store
@@ -43,7 +44,7 @@ def rebuild(root: Path, warehouse: str, settings: CatalogSettings, broken: Itera
             state, urls = read_ledger(warehouse)
             _replace(store, "batches", urls)
             said.append(f"batches: rebuilt, {len(state.rows)} rows")
-        state = Ledger(store).refresh()
+        state = Ledger(Pins(root, warehouse, settings.catalog, lambda: store)).refresh()
         names |= audit.lost_tables(state, store.names())
         for name in sorted(names - {"batches"}):
             urls, lost = sources(warehouse, name, state)

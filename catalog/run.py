@@ -57,6 +57,8 @@ def run(config: Config, only: str | None = None, again: bool = False) -> dict[st
                 log.info("%s: %d batches that were rolled back are on again", name, count)
             chosen = [pipeline.stage_named(only, config)] if only else pipeline.enabled(config)
             reports = [_run_stage(home, config, stage) for stage in chosen]
+            if any(report.batches for report in reports):
+                home.settle()
             return {"root": str(home.root), "seq": home.view().seq, "stages": [asdict(report) for report in reports]}
     finally:
         flow.stop_ray()

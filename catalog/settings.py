@@ -1,16 +1,15 @@
 """Settings: typed, frozen, unknown keys refused; every message names the file and the field."""
 
 import difflib
-import json
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from catalog.config_file import read_mapping
 from catalog.errors import ConfigError
 
 SettingsT = TypeVar("SettingsT", bound="Settings")
@@ -223,67 +222,6 @@ class Config:
     def resources(self, stage: StageName, default: Resources) -> Resources:
         """What `stage` may use: the configured resources, else its default."""
         return self.catalog.resources.get(stage, default)
-
-
-def read_mapping(path: Path) -> dict[str, Any]:
-    """Read one YAML or JSON mapping; raise ConfigError naming the file and the line."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise ConfigError(
-            f"{path}: no such file; write one or pass another path (see configs/quickstart.yaml)"
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
-    try:
-        as_json = path.suffix == ".json"
-        given = json.loads(text, object_pairs_hook=_once) if as_json else yaml.load(text, _Loader)  # noqa: S506 — safe
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path}: line {error.lineno}: not JSON: {error.msg}") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f"line {mark.line + 1}: " if mark else ""
-        problem = " ".join(str(getattr(error, "problem", None) or error).split())
-        raise ConfigError(f"{path}: {line}not YAML: {problem}") from error
-    except _WrittenTwice as error:
-        raise ConfigError(f"{path}: setting '{error}' is written twice; keep one of them") from error
-    if given is None:
-        return {}
-    if not isinstance(given, dict):
-        raise ConfigError(f"{path}: expected a mapping of settings, found {type(given).__name__}")
-    return {str(key): value for key, value in given.items()}
-
-
-class _WrittenTwice(ValueError):
-    """One mapping of a JSON file has the same key twice."""
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    for key in keys:
-        if keys.count(key) > 1:
-            raise _WrittenTwice(key)
-    return dict(pairs)
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML as JSON would mean it: no dates, and no key twice in one mapping, where the last would silently win."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012 — as upstream declares it
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                if key.value in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"setting '{key.value}' is written twice; keep one of them", key.start_mark
-                    )
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
 
 
 @cache

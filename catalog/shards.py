@@ -8,12 +8,12 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from catalog import failpoint, files
@@ -21,6 +21,9 @@ from catalog.errors import Corrupt
 from catalog.ids import make_id
 from catalog.schema import ROW_ID, TABLES, Reason
 from catalog.stage import Worker
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
 
 MANIFEST = b"headrace.part"
 ROW_GROUP = 50_000
@@ -151,17 +154,47 @@ def reason_counts(rejects: pa.Table) -> dict[str, int]:
 
 def load(url: str, schema: pa.Schema) -> pa.Table:
     """Read a small file whole, absent columns as nulls; raise Corrupt unless it has the SHA-256 that its name gives."""
-    fs, path = files.open_fs(url)
     named = NAME.fullmatch(url.rpartition("/")[2])
     try:
-        data = fs.cat_file(path)
+        with files.open_read(url) as file:
+            data = file.read()
         if named and not hashlib.sha256(data).hexdigest().startswith(named[1]):
             raise Corrupt(f"{url} is damaged: it does not match the SHA-256 in its name; run headrace doctor")
-        return ds.dataset(pq.read_table(io.BytesIO(data))).replace_schema(schema).to_table()
+        return filled(pq.ParquetFile(io.BytesIO(data)).read(), schema)
     except FileNotFoundError as error:
         raise Corrupt(f"{url} is missing; run headrace doctor") from error
     except pa.ArrowInvalid as error:
         raise Corrupt(f"{url} cannot be read: {error}; run headrace doctor") from error
+
+
+def filled(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Give rows of an older file the columns that were added to its table since, as nulls."""
+    columns = [
+        rows[field.name] if field.name in rows.column_names else pa.nulls(rows.num_rows, field.type) for field in schema
+    ]
+    return pa.Table.from_arrays(columns, names=schema.names).cast(schema)
+
+
+def open_dataset(urls: Sequence[str], schema: pa.Schema) -> "ds.Dataset":
+    """Open data files as one Arrow dataset under the declared schema (columns absent in old files are null)."""
+    import pyarrow.dataset as ds  # with which come filters, file systems and formats
+    import pyarrow.fs as pafs
+
+    if not urls:
+        return ds.dataset(schema.empty_table())
+    if files.is_local(urls[0]):
+        filesystem, paths = pafs.LocalFileSystem(), [str(files.local_path(url)) for url in urls]
+    else:
+        fs, _ = files.open_fs(urls[0])
+        filesystem, paths = pafs.PyFileSystem(pafs.FSSpecHandler(fs)), [fs._strip_protocol(url) for url in urls]
+    return ds.dataset(paths, schema=schema, format="parquet", filesystem=filesystem)
+
+
+def of_batches(ids: Iterable[str]) -> "ds.Expression":
+    """Keep only rows whose batch is among `ids`."""
+    import pyarrow.dataset as ds
+
+    return ds.field("batch_id").isin(pa.array(sorted(ids), pa.string()))
 
 
 def find_done(warehouse: str, batch_id: str) -> Callable[[PartKey], DonePart | None]:

@@ -26,7 +26,7 @@ def status(home: Home, config: Config) -> dict[str, Any]:
     """Return rows, batches, files and bytes by table, rejects, waiting batches, and how sources stand."""
     view = home.view()
     return {
-        "tables": tables(home, view.state),
+        "tables": tables(view),
         "rejects": rejects(view.state),
         "pending": {
             stage.name: len(pending(view.state, stage, config)) for stage in pipeline.enabled(config) if stage.reads
@@ -37,8 +37,9 @@ def status(home: Home, config: Config) -> dict[str, Any]:
     }
 
 
-def tables(home: Home, state: State) -> dict[str, dict[str, int]]:
+def tables(view: View) -> dict[str, dict[str, int]]:
     """Count each table: rows and batches that are live, files and bytes that are stored, live or not."""
+    state = view.state
     rows: Counter[str] = Counter({"batches": len(state.rows)})
     batches: Counter[str] = Counter({"batches": len(state.live)})
     for row in state.live.values():
@@ -47,14 +48,12 @@ def tables(home: Home, state: State) -> dict[str, dict[str, int]]:
         batches.update(table for table, count in written.items() if count)
     found = {}
     for name in ("batches", *TABLES):
-        table = home.store.find(name)
-        snapshot = table.current_snapshot() if table else None
-        totals = snapshot.summary.additional_properties if snapshot and snapshot.summary else {}
+        pinned = view.pinned(name)
         found[name] = {
             "rows": rows[name],
             "batches": batches[name],
-            "files": int(totals.get("total-data-files", 0)),
-            "bytes": int(totals.get("total-files-size", 0)),
+            "files": len(pinned.urls) if pinned else 0,
+            "bytes": pinned.num_bytes if pinned else 0,
         }
     return found
 

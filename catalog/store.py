@@ -9,11 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pyarrow as pa
-import pyarrow.dataset as ds
-import pyarrow.fs as pafs
 import pydantic
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.catalog.sql import SqlCatalog
@@ -34,15 +32,15 @@ from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError, Prog
 from catalog import failpoint, files
 from catalog.errors import CommitConflict, Corrupt, InputError
 from catalog.manifests import Manifests
+from catalog.pins import NAMESPACE, URI, check_place
 from catalog.schema import BATCHES, TABLES
+from catalog.shards import of_batches, open_dataset
 
-NAMESPACE = "headrace"
 # Every update inside a commit copies the whole metadata, so commits slow down with each snapshot that is kept;
 # readers pin files, not snapshots. Expire back to KEEP_SNAPSHOTS whenever there are more than MOST_SNAPSHOTS.
 KEEP_SNAPSHOTS = 3
 MOST_SNAPSHOTS = 10
 ATTEMPTS = 60
-URI = "PYICEBERG_CATALOG__HEADRACE__URI"
 CREDENTIALS = f"commands without a configuration take passwords from the environment, such as {URI}"
 OTHERS = ("locked", "already exists")  # what SQLite says when another process writes, or has just made the same tables
 ID_ONLY = pa.schema([("batch_id", pa.string())])
@@ -70,7 +68,7 @@ class Store:
             "type": "sql",
             "uri": URL.create("sqlite", database=str(root / "catalog.db")).render_as_string(),
             "warehouse": warehouse,  # local ones as plain paths: in a URL, # and ? would end the path
-            "py-io-impl": "catalog.files.DurableFileIO",
+            "py-io-impl": "catalog.durable.DurableFileIO",
             **properties,
         }
         if URI in os.environ:  # pyiceberg lets properties win over the environment, but those hold no passwords
@@ -103,24 +101,10 @@ class Store:
         try:
             table = self._catalog.load_table((NAMESPACE, name))
         except FileNotFoundError as error:  # another writer may have replaced the metadata meanwhile
-            self._check_place(name, str(error.filename))
+            check_place(self.warehouse, name, str(error.filename))
             table = self._catalog.load_table((NAMESPACE, name))
-        self._check_place(name, table.metadata_location)
+        check_place(self.warehouse, name, table.metadata_location)
         return table
-
-    def _check_place(self, name: str, location: str) -> None:
-        """Raise Corrupt if a table's files are in another folder: writing there would change another home."""
-        if location.startswith(self.warehouse.rstrip("/") + "/") or not (
-            files.is_local(location) and files.is_local(self.warehouse)
-        ):
-            return
-        known, here = files.local_path(location), files.local_path(self.warehouse) / "tables" / name / "metadata"
-        here /= known.name
-        if not (here.is_file() and known.is_file() and here.samefile(known)):  # else: another name of the same folder
-            raise Corrupt(
-                f"{self.warehouse} was moved or copied from {known.parents[3]}; run headrace doctor --repair, "
-                "which makes it a home of its own"
-            )
 
     def names(self) -> list[str]:
         """Return the names of the tables that the catalog has."""
@@ -161,7 +145,7 @@ class Store:
         """Tell whether rows of this batch are committed in the table."""
         urls = self.plan(table, [batch_id])
         # a planned file only may hold it: a compacted one spans all ids between its first and its last
-        return bool(self.dataset(urls, ID_ONLY).count_rows(filter=snapshot_filter([batch_id])))
+        return bool(open_dataset(urls, ID_ONLY).count_rows(filter=of_batches([batch_id])))
 
     def add(self, name: str, batch_id: str, urls: Sequence[str]) -> bool:
         """Commit one batch's shards to one table, once; return False if its rows were already there."""
@@ -257,14 +241,13 @@ class Store:
         with sound(f"table {table.name()[-1]}"):
             return self._manifests.plan(table, batches)
 
-    def dataset(self, urls: Sequence[str], schema: pa.Schema) -> ds.Dataset:
-        """Open planned files as one Arrow dataset under the declared schema (columns absent in old files are null)."""
-        if not urls:
-            return ds.dataset(schema.empty_table())
-        fs, _ = files.open_fs(urls[0])
-        filesystem = pafs.LocalFileSystem() if files.is_local(urls[0]) else pafs.PyFileSystem(pafs.FSSpecHandler(fs))
-        paths = [fs._strip_protocol(url) for url in urls]
-        return ds.dataset(paths, schema=schema, format="parquet", filesystem=filesystem)
+    def manifest_files(self, table: Table) -> list[str]:
+        """Name the manifest list and the manifests of a handle's snapshot."""
+        snapshot = table.current_snapshot()
+        if snapshot is None:
+            return []
+        with sound(f"table {table.name()[-1]}"):
+            return [snapshot.manifest_list, *(one.manifest_path for one in snapshot.manifests(table.io))]
 
 
 def has_columns(table: Table, schema: pa.Schema) -> bool:
@@ -346,8 +329,3 @@ def sound(what: str) -> Iterator[None]:
         raise Corrupt(f"{what}: the catalog's database is damaged: {error.orig}; run headrace doctor") from error
     except pydantic.ValidationError as error:
         raise Corrupt(f"{what}: the table's metadata cannot be read; run headrace doctor") from error
-
-
-def snapshot_filter(ids: Any) -> ds.Expression:
-    """Keep only rows whose batch is among `ids`."""
-    return ds.field("batch_id").isin(pa.array(sorted(ids), pa.string()))

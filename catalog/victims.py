@@ -12,6 +12,7 @@ from catalog.decisions import NO_DECISION, PROPOSED, Verdict
 from catalog.errors import InputError
 from catalog.home import Home
 from catalog.schema import ROW_ID, TABLES
+from catalog.shards import open_dataset
 from catalog.tombstones import domains_of
 from catalog.urls import canonical
 
@@ -183,7 +184,7 @@ class _Tables:
         self._view = home.view()
 
     def table(self, name: str, columns: list[str]) -> pa.Table:
-        dataset = self._home.store.dataset(self._view.urls(name), TABLES[name])
+        dataset = open_dataset(self._view.urls(name), TABLES[name])
         return dataset.to_table(columns=columns)
 
     def rows(self, name: str, columns: list[str]) -> list[Row]:

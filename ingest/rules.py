@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from catalog.settings import Settings, read_mapping
+from catalog.config_file import read_mapping
+from catalog.settings import Settings
 
 SHIPPED_RULES = Path(__file__).parent / "rules.yaml"
 

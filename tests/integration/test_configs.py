@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from catalog.settings import Config, read_mapping, section_models
+from catalog.config_file import read_mapping
+from catalog.settings import Config, section_models
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in (Path(__file__).parents[2] / "configs").glob("*.yaml")))

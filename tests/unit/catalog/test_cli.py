@@ -1,6 +1,7 @@
 """Wrong input ends in one line and the documented exit code, never in a traceback."""
 
 import logging
+import subprocess
 import sys
 from pathlib import Path
 
@@ -50,3 +51,23 @@ def test_a_home_that_is_not_there_says_what_to_do(
 ) -> None:
     assert call(monkeypatch, "status", "--root", str(tmp_path / "none")) == 1
     assert "run 'headrace run CONFIG' first" in capsys.readouterr().err
+
+
+HEAVY = "pandas pyiceberg sqlalchemy fsspec requests aiohttp torch ray spacy transformers open_clip trafilatura faiss"
+LISTED = "import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys.stderr)); from catalog import cli; "
+
+
+@pytest.mark.parametrize(
+    ("words", "more"),
+    [(("status",), ""), (("why", "https://no.example/"), "duckdb yaml"), (("search", "--help"), "duckdb pyarrow yaml")],
+    ids=["status", "why", "help"],
+)
+def test_a_question_imports_nothing_heavy(story: Story, words: tuple[str, ...], more: str) -> None:
+    story.home.settle()  # as a run leaves a home
+    place = () if "--help" in words else ("--root", str(story.home.root))
+    asked = subprocess.run(
+        [sys.executable, "-c", f"{LISTED} cli.main()", *words, *place], capture_output=True, text=True
+    )
+    assert asked.returncode == 0, asked.stderr
+    imported = {name.partition(".")[0] for name in asked.stderr.splitlines()[-1].split()}
+    assert imported & {*HEAVY.split(), *more.split()} == set()

@@ -7,6 +7,7 @@ import fsspec
 import pytest
 
 from catalog import files
+from catalog.durable import DurableFileIO
 
 
 def test_a_new_file_appears_whole_and_is_never_replaced(tmp_path: Path) -> None:
@@ -88,7 +89,7 @@ def test_iceberg_files_are_synced_with_their_folder_on_close(tmp_path: Path, mon
         fsync(handle)
 
     monkeypatch.setattr(os, "fsync", noted)
-    output = files.DurableFileIO().new_output(f"file://{tmp_path}/m.json")
+    output = DurableFileIO().new_output(f"file://{tmp_path}/m.json")
     with output.create() as stream:
         stream.write(b"{}")
         assert not stream.closed

@@ -152,11 +152,11 @@ def test_rows_come_back_as_they_were(home: Home) -> None:
     (written,) = home.ledger.append(lambda _: [row])
     assert written.seq == 1
     assert home.ledger.refresh().rows == [written]
-    assert Ledger(home.store).refresh().rows == [written]
+    assert Ledger(home.pins).refresh().rows == [written]
 
 
 def test_rows_are_numbered_on_across_handles(home: Home) -> None:
-    other = Ledger(home.store)
+    other = Ledger(home.pins)
     home.ledger.append(lambda _: [tag("a"), tag("b")])
     other.append(lambda state: [tag(f"after {state.last_seq}")])
     home.ledger.append(lambda state: [tag(f"after {state.last_seq}")])
@@ -180,7 +180,7 @@ def test_a_proposal_may_refuse(home: Home) -> None:
 
 
 def test_a_writer_that_comes_between_is_seen_before_committing(home: Home) -> None:
-    other = Ledger(home.store)
+    other = Ledger(home.pins)
     proposals: list[int] = []
 
     def propose(state: State) -> list[Row]:
@@ -198,18 +198,18 @@ def test_many_small_files_are_compacted_into_one_and_nothing_changes(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ledger, "COMPACT_FILES", 5)
-    reader = Ledger(home.store)
+    reader = Ledger(home.pins)
     for k in range(17):
         home.ledger.append(lambda _, k=k: [tag(str(k))])
         assert [row.name for row in reader.refresh().rows] == [str(i) for i in range(k + 1)]
         assert [row.seq for row in home.ledger.refresh().rows] == list(range(1, k + 2))
     assert len(home.store.plan(home.store.load("batches"), None)) <= 6
-    assert Ledger(home.store).refresh().rows == home.ledger.refresh().rows
+    assert Ledger(home.pins).refresh().rows == home.ledger.refresh().rows
 
 
 def test_compaction_gives_way_to_a_writer_that_comes_between(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger, "COMPACT_FILES", 2)
-    other = Ledger(home.store)
+    other = Ledger(home.pins)
     for k in range(3):
         home.ledger.append(lambda _, k=k: [tag(str(k))])
     between = iter([True])

@@ -6,8 +6,9 @@ import pytest
 from pydantic import Field
 
 from catalog import settings
+from catalog.config_file import read_mapping
 from catalog.errors import ConfigError
-from catalog.settings import OFFLINE_MODELS, CatalogSettings, Config, Resources, Settings, read_mapping
+from catalog.settings import OFFLINE_MODELS, CatalogSettings, Config, Resources, Settings
 
 
 class Rates(Settings):

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -188,7 +189,9 @@ def test_a_remote_warehouse_is_read_through_fsspec(story: Story) -> None:
     for number, url in enumerate(view.urls("pages")):
         memory.pipe_file(f"/warehouse/{number}.parquet", Path(url).read_bytes())
         urls.append(f"memory://warehouse/{number}.parquet")
-    view._urls["pages"] = urls
+    pinned = view.pinned("pages")
+    assert pinned is not None
+    view._pinned["pages"] = replace(pinned, urls=tuple(urls))
     with sql.connect(view, ["pages"]) as db:
         assert db.sql("SELECT count(*) FROM pages").fetchall() == [(7,)]
     memory.rm("/warehouse", recursive=True)

@@ -67,7 +67,7 @@ def test_what_was_revoked_is_not_counted_but_still_stored(tmp_path: Path) -> Non
         batch = storybook.put(home, "crawl", storybook.Made({"pages": [storybook.page("a", "A")]}), num_in=1)
         row = storybook.Row(0, "revoke", "crawl", storybook.TIME, targets=(batch,))
         home.ledger.append(lambda state: [row])
-        counts = status.tables(home, home.view().state)["pages"]
+        counts = status.tables(home.view())["pages"]
         assert (counts["rows"], counts["batches"], counts["files"]) == (0, 0, 1)
         assert status.sources(home.view()) == {}
 

@@ -18,8 +18,8 @@ from catalog.ledger import Row, now
 from catalog.proving import drivers
 from catalog.schema import TABLES
 from catalog.settings import CatalogSettings
-from catalog.shards import PartKey, conform, write_part
-from catalog.store import MOST_SNAPSHOTS, PROPERTIES, committing, snapshot_filter
+from catalog.shards import PartKey, conform, of_batches, open_dataset, write_part
+from catalog.store import MOST_SNAPSHOTS, PROPERTIES, committing
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def shard(home: Home, batch: str, ids: list[str]) -> str:
 
 def ids_of(home: Home, batches: list[str] | None = None) -> list[str]:
     urls = home.store.plan(home.store.load("pages"), batches)
-    rows = home.store.dataset(urls, TABLES["pages"]).to_table(columns=["page_id", "batch_id"])
+    rows = open_dataset(urls, TABLES["pages"]).to_table(columns=["page_id", "batch_id"])
     return sorted(row["page_id"] for row in rows.to_pylist() if batches is None or row["batch_id"] in batches)
 
 
@@ -124,7 +124,7 @@ def test_a_table_of_an_older_release_gains_the_properties_that_it_lacks_and_keep
 
 
 def test_no_files_are_an_empty_table_of_the_right_shape(home: Home) -> None:
-    rows = home.store.dataset([], TABLES["pages"]).to_table(filter=snapshot_filter(["b"]))
+    rows = open_dataset([], TABLES["pages"]).to_table(filter=of_batches(["b"]))
     assert rows.schema == TABLES["pages"]
     assert rows.num_rows == 0
 
@@ -137,7 +137,7 @@ def test_a_table_of_an_older_release_gains_the_new_columns_and_keeps_its_rows(
     monkeypatch.setitem(TABLES, "pages", newer)
     with Home.open(home.settings) as later:
         later.store.add("pages", "b2", [shard(later, "b2", ["b"])])
-        rows = later.store.dataset(later.store.plan(later.store.load("pages"), None), newer).to_table()
+        rows = open_dataset(later.store.plan(later.store.load("pages"), None), newer).to_table()
         assert sorted(rows["page_id"].to_pylist()) == ["a", "b"]
         assert rows["colour"].to_pylist() == [None, None]
 
@@ -222,7 +222,7 @@ def test_reading_makes_no_table_and_writes_nothing(home: Home) -> None:
     before = sorted(path for path in home.root.rglob("*"))
     assert home.view().read("examples").num_rows == 0
     assert not home.view().evolved("examples")
-    assert status.tables(home, home.view().state)["examples"] == {"rows": 0, "batches": 0, "files": 0, "bytes": 0}
+    assert status.tables(home.view())["examples"] == {"rows": 0, "batches": 0, "files": 0, "bytes": 0}
     assert sorted(path for path in home.root.rglob("*")) == before
     assert home.store.names() == ["batches"]
 
