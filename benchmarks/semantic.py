@@ -5,13 +5,14 @@ commit. `core` is an index and the decisions alone, in memory, as semhash is. La
 """
 
 import argparse
+import hashlib
 import json
 import resource
 import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,9 +29,11 @@ from catalog.settings import Config
 
 Vectors: TypeAlias = NDArray[np.float32]
 Pairs: TypeAlias = list[tuple[int, int]]  # a record, what it was dropped for
-THRESHOLDS = (0.8, 0.85, 0.9, 0.95)
+Curves: TypeAlias = dict[str, dict[str, dict[str, dict[str, Any]]]]  # half → system → threshold → scores
+THRESHOLDS = (0.7, 0.75, 0.8, 0.825, 0.85, 0.875, 0.9, 0.925, 0.95, 0.975)
+PARTS = ("embedded", "first50")  # half a text, and a text within another: no copies, whose dropping would lose the rest
 SIZE, DIMENSION, COPIES = 20_000, 384, 2_000
-TEXTS = 120  # of each labelled set with copies
+TEXTS = 80  # of each labelled set with copies
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -50,59 +53,110 @@ def main(arguments: Sequence[str]) -> None:
 def labelled(data: Path) -> dict[str, Labelled]:
     """Return sets of texts of which it is known which are copies."""
     cuts = list(neardup.cut(data, 150))[:TEXTS]
-    edits = neardup.edited_set(data / "neardup", "en-US")
-    chosen = {item.id for item in edits.documents if int(item.id[1:].partition("v")[0]) < TEXTS}
-    edits.documents = [item for item in edits.documents if item.id in chosen]
-    edits.pairs = {pair: kind for pair, kind in edits.pairs.items() if chosen.issuperset(pair)}
     return {
-        "English, 12 kinds": edits,
+        "English, 12 kinds": edited(data / "neardup", "en-US"),
+        "Chinese, 12 kinds": edited(data / "neardup", "zh-CN"),
         "copies with edits": neardup.ladder(cuts, every=2),
         "news": neardup.manuals(data / "neardup"),
         "pages of one template": neardup.lookalikes(data / "captions" / "manifest.jsonl"),
     }
 
 
+def edited(folder: Path, language: str) -> Labelled:
+    """Return the first TEXTS of a set with twelve kinds of edits, and their copies."""
+    made = neardup.edited_set(folder, language)
+    chosen = {item.id for item in made.documents if int(item.id[1:].partition("v")[0]) < TEXTS}
+    made.documents = [item for item in made.documents if item.id in chosen]
+    made.pairs = {pair: kind for pair, kind in made.pairs.items() if chosen.issuperset(pair)}
+    return made
+
+
 def quality(made: Labelled) -> dict[str, Any]:
-    """Measure both at each threshold: what was dropped rightly, of what should be."""
+    """Measure both from each threshold on, and at thresholds that were chosen on the other half of the copies."""
     encoder = load_encoder("text", Config({"models": "offline"}))
     vectors = encoder.encode_text([item.text for item in made.documents])
     numbers = {item.id: number for number, item in enumerate(made.documents)}
     groups = clusters({(numbers[a], numbers[b]): kind for (a, b), kind in made.pairs.items()})
+    parts = {frozenset((numbers[a], numbers[b])) for (a, b), kind in made.pairs.items() if kind in PARTS}
     found: dict[str, Any] = {"documents": len(made.documents), "copies": sum(len(one) - 1 for one in groups)}
-    theirs = semhash(vectors, THRESHOLDS)
-    for threshold in THRESHOLDS:
-        ours = with_headrace(made.documents, vectors, threshold)
-        found[f"from {threshold}"] = {
-            "headrace": score(ours, groups),
-            **({"semhash": score(theirs[str(threshold)]["pairs"], groups)} if theirs else {}),
+    dropped = {"headrace": with_headrace(made.documents, vectors, THRESHOLDS), "semhash": semhash(vectors, THRESHOLDS)}
+    if not dropped["semhash"]:
+        found["semhash"] = peers.missing("semhash")
+    curves = {
+        half: {
+            name: {key: score(part(pairs, groups, half), part(groups, groups, half), parts)
+                   for key, pairs in by_threshold.items()}
+            for name, by_threshold in dropped.items()
         }
-    return {**found, **({} if theirs else {"peers": peers.missing("semhash")})}
+        for half in ("dev", "test")
+    }  # fmt: skip
+    return {**found, "curves, test half": curves["test"], "chosen on the other half": chosen(curves)}
+
+
+def chosen(curves: Curves) -> dict[str, Any]:
+    """Choose thresholds on one half of the copies, and tell what they bring on the other.
+
+    That of semhash's best F1 for both; and for each, that of the best recall with at least the other's precision there.
+    """
+    dev, test = curves["dev"], curves["test"]
+    if not dev["semhash"] or not any(row["f1"] for row in dev["semhash"].values()):
+        return {}
+    best = max(dev["semhash"], key=lambda key: (dev["semhash"][key]["f1"], key))
+    found: dict[str, Any] = {f"semhash's best F1, from {best}": {name: test[name][best] for name in test}}
+    for name, other in (("headrace", "semhash"), ("semhash", "headrace")):
+        due = dev[other][best]["precision"]
+        able = [key for key, row in dev[name].items() if row["precision"] >= due]
+        at = max(able, key=lambda key: dev[name][key]["recall"], default=None)
+        told = f"{name} with {other}'s precision, from {at}"
+        found[told] = test[name][at] if at else "no threshold has it"
+    return found
+
+
+def part(items: Any, groups: Sequence[set[int]], half: str) -> Any:
+    """Return the pairs or groups of one half: all copies of a text are in one, by the hash of the first."""
+    first = {member: min(members) for members in groups for member in members}
+
+    def in_half(item: Any) -> bool:
+        record = min(item) if isinstance(item, set) else item[0]
+        digest = hashlib.sha256(str(first.get(record, record)).encode()).digest()
+        return (digest[0] % 2 == 0) == (half == "test")
+
+    return [item for item in items if in_half(item)]
 
 
 def clusters(pairs: dict[tuple[int, int], str]) -> list[set[int]]:
     """Put records together that are copies of one another, parts of texts aside, which are none."""
     of: dict[int, set[int]] = {}
     for (one, other), kind in pairs.items():
-        if kind in ("embedded", "first50"):
+        if kind in PARTS:
             continue
         joined = of.get(one, {one}) | of.get(other, {other})
         of |= dict.fromkeys(joined, joined)
     return [set(one) for one in {frozenset(group) for group in of.values()}]
 
 
-def score(pairs: Pairs, groups: Sequence[set[int]]) -> dict[str, Any]:
+def score(pairs: Pairs, groups: Sequence[set[int]], parts: Collection[frozenset[int]] = ()) -> dict[str, Any]:
     """Return precision (dropped for a copy, of all that were dropped) and recall (of what should be dropped)."""
     group = {member: number for number, members in enumerate(groups) for member in members}
     right = sum(one in group and group[one] == group.get(other) for one, other in pairs)
     due = sum(len(members) - 1 for members in groups)
+    halves = sum(frozenset(pair) in parts for pair in pairs)
+    precision, recall = (right / len(pairs) if pairs else 1.0), (right / due if due else 0.0)
     return {
-        "precision": round(right / len(pairs), 4) if pairs else None,
-        "recall": round(right / due, 4) if due else None,
+        "precision": round(precision, 4),
+        "recall": round(recall, 4),
+        "f1": round(2 * precision * recall / (precision + recall), 4) if right else 0.0,
         "wrong": len(pairs) - right,
+        "of them parts": halves,
     }
 
 
-def semhash(vectors: Vectors, thresholds: Sequence[float]) -> dict[str, Any]:
+def semhash(vectors: Vectors, thresholds: Sequence[float]) -> dict[str, Pairs]:
+    """Run semhash over vectors; return what it drops from each threshold on, nothing where it is not installed."""
+    return {key: [(one, other) for one, other in told["pairs"]] for key, told in peer(vectors, thresholds).items()}
+
+
+def peer(vectors: Vectors, thresholds: Sequence[float]) -> dict[str, Any]:
     """Run semhash in its own environment; nothing where it is not installed."""
     python = peers.python()
     if python is None:
@@ -116,14 +170,19 @@ def semhash(vectors: Vectors, thresholds: Sequence[float]) -> dict[str, Any]:
         return found
 
 
-def with_headrace(documents: Sequence[Document], vectors: Vectors, threshold: float) -> Pairs:
-    """Run the stage by equal texts and by meaning alone."""
-    settings = {"minhash": False, "semantic_threshold": threshold, "semantic_propose": threshold}
+def with_headrace(documents: Sequence[Document], vectors: Vectors, thresholds: Sequence[float]) -> dict[str, Pairs]:
+    """Run the stage by equal texts and by meaning alone, anew for each threshold, as changed settings do."""
     numbers = {item.id: number for number, item in enumerate(documents)}
-    with TemporaryDirectory() as folder, opened(Path(folder), True, **settings) as (home, config):
-        put(home, config, documents, 0, vectors)
-        dedup(home, config)
-        return [(numbers[one], numbers[other]) for one, other in pairs_of(home)]
+    found: dict[str, Pairs] = {}
+    with TemporaryDirectory() as folder:
+        for threshold in thresholds:
+            settings = {"minhash": False, "semantic_threshold": threshold, "semantic_propose": threshold}
+            with opened(Path(folder), True, **settings) as (home, config):
+                if not found:
+                    put(home, config, documents, 0, vectors)
+                dedup(home, config)
+                found[str(threshold)] = [(numbers[one], numbers[other]) for one, other in pairs_of(home)]
+    return found
 
 
 def planted(size: int, copies: int) -> tuple[Vectors, Pairs]:
@@ -152,7 +211,7 @@ def speed() -> dict[str, Any]:
     with clock(found, "headrace, core"):
         ours = core(vectors, 0.95)
     found["headrace, core"] |= score(ours, groups)
-    if theirs := semhash(vectors, [0.95]):
+    if theirs := peer(vectors, [0.95]):
         told = theirs["0.95"]
         found["semhash"] = {
             **{name: round(told[name], 2) for name in ("seconds", "cpu_seconds")}, **score(told["pairs"], groups),

@@ -35,9 +35,10 @@ class Decided:
         """Look up documents that were decided about, those of some batches excepted."""
         return {item.record: item for item in documents(self._look("documents", column, values, DOCUMENT, but))}
 
-    def media(self, ids: Iterable[str], but: Collection[str] = ()) -> dict[Record, Version]:
-        """Look up media that were decided about, those of some batches excepted."""
-        return {item.record: item for item in media(self._look("media", "media_id", ids, MEDIUM, but))}
+    def media(self, kind: str, ids: Iterable[str], but: Collection[str] = ()) -> dict[Record, Version]:
+        """Look up media of a kind (image, audio) that were decided about, those of some batches excepted."""
+        rows = self._look("media", "media_id", ids, MEDIUM, but)
+        return {item.record: item for item in media(rows.filter(pc.equal(rows["kind"], kind)))}
 
     def _look(
         self, table: str, column: str, values: Iterable[str], columns: list[str], but: Collection[str]
@@ -114,14 +115,26 @@ class Decided:
         The takedown leaves no trace of whose these were: documents of the same batches are meant that no decision
         names and that stand in no example yet.
         """
-        touched = [row for row in self._ours.values() if self._purged(row)]
-        inputs = {item.batch_id for row in touched for item in row.inputs} & self._view.live_ids
-        rows = self._view.read("documents", ["document_id", "batch_id"], sorted(inputs))
-        found = list(zip(rows["document_id"].to_pylist(), rows["batch_id"].to_pylist(), strict=True))
+        found = self._touched("documents", "document_id")
         ids = {record[0] for record in found}
         named = self.decisions("record_id", ids)["record_id"].to_pylist()
         fused = self._view.lookup("examples", "document_id", ids, ["document_id"])["document_id"].to_pylist()
         return frozenset(record for record in found if record[0] not in {*named, *fused})
+
+    @cached_property
+    def orphan_media(self) -> frozenset[Record]:
+        """The media that may have lost their decisions so: those of the same batches that no decision names."""
+        found = self._touched("media", "media_id")
+        ids = {record[0] for record in found}
+        named = {one for name in ("record_id", "kept_id") for one in self.decisions(name, ids)[name].to_pylist()}
+        return frozenset(record for record in found if record[0] not in named)
+
+    def _touched(self, table: str, name: str) -> set[Record]:
+        """Return the records of the batches of which a takedown since the last decisions removed decisions."""
+        touched = [row for row in self._ours.values() if self._purged(row)]
+        inputs = {item.batch_id for row in touched for item in row.inputs} & self._view.live_ids
+        rows = self._view.read(table, [name, "batch_id"], inputs)
+        return set(zip(rows[name].to_pylist(), rows["batch_id"].to_pylist(), strict=True))
 
     def _purged(self, row: Row) -> bool:
         """Tell whether a takedown since the last decisions removed some of a batch's."""

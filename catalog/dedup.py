@@ -108,20 +108,26 @@ class Planner:
         return decisions
 
     def _about_kind(self, kind: str, fresh: list[Version], ids: set[str]) -> Decisions:
-        """Decide about pictures or recordings; a medium that was decided about before is told the same again."""
+        """Decide about pictures or recordings; a medium that was decided about before is told the same again.
+
+        Those that a takedown may have left without a decision are judged like new ones: if nothing stands for one, it
+        stands already.
+        """
         decided = self._decided
-        back = decided.dropped_for(decided.lost) | self._returned().keys()
-        again = decided.media({record[0] for record in back}, ids)
+        back = decided.dropped_for(decided.lost) | self._returned().keys() | decided.orphan_media
+        again = decided.media(kind, {record[0] for record in back}, ids)
+        fresh = [*fresh, *(item for record, item in again.items() if record in decided.orphan_media)]
         asked = {item.content for item in fresh} | {record[0] for record in again if record in back}
         if not asked:
             return []
         alike = Alike()
         for one, other, match in self._matches(kind, asked, ids):
             alike.add(one, other, match)
-        others = decided.media(asked | alike.matches.keys(), ids)
+        others = decided.media(kind, asked | alike.matches.keys(), ids)
         ids_in_play = asked | {record[0] for record in others}
         size = (pictures.sizes if kind == "image" else sounds.durations)(self._view, ids_in_play)
-        sized = [replace(item, size=size.get(item.content, 0)) for item in [*fresh, *others.values()]]
+        known = {**others, **{item.record: item for item in fresh}}.values()
+        sized = [replace(item, size=size.get(item.content, 0)) for item in known]
         return judge(sized, {item.record for item in fresh}, self._known(others, fresh), alike)
 
     def _matches(self, kind: str, asked: set[str], ids: set[str]) -> Iterable[tuple[str, str, Match]]:
@@ -247,7 +253,7 @@ DEDUP = Stage(
     name="dedup",
     reads=("extract",),
     tables=("duplicates",),
-    result_version=4,
+    result_version=5,
     settings=_settings,
     run=run,
     waits_for=("embed", "transcribe"),

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from catalog.decisions import Match
 from catalog.home import View
 from catalog.lookalikes import Text, other_things
-from catalog.minhash import tokenize
+from catalog.minhash import FLAGS, tokenize
 from catalog.neighbours import Near
 from catalog.settings import DedupSettings
 
@@ -46,5 +46,5 @@ def _comparable(one: Text, other: Text) -> bool:
     shorter, longer = sorted((len(one.codes), len(other.codes)))
     if shorter < LENGTHS * longer:
         return False
-    words, others = set(one.codes.tolist()), set(other.codes.tolist())
+    words, others = (set((text.codes >> FLAGS).tolist()) for text in (one, other))
     return longer <= REACH or len(words & others) >= SHARED * len(words | others)

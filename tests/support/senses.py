@@ -56,13 +56,14 @@ def live(home: Home, config: Config, number: int, day: Day, embedded: bool = Tru
     """Publish a day: one extract batch, and one of embed and of transcribe; return the extract batch."""
     documents = [document(url, text, number) for url, text in day.texts.items()]
     pages = [{name: row[name] for name in ("page_id", "url", "fetched_at")} for row in documents]
-    fetched = pa.Table.from_pylist(pages, schema.body("pages"))
-    home.publish_origin(CRAWL, repr((number, day)), len(pages), {"pages": fetched}, {})
     media = [
         {"media_id": name, "page_id": name, "url": f"http://m/{name}", "kind": kind,
          "fetched_at": DAY + timedelta(days=number)}
         for kind, names in (("image", day.pictures), ("audio", day.recordings)) for name in names
     ]  # fmt: skip
+    pages += [{name: row[name] for name in ("page_id", "url", "fetched_at")} for row in media]
+    fetched = pa.Table.from_pylist(pages, schema.body("pages"))
+    home.publish_origin(CRAWL, repr((number, day)), len(pages), {"pages": fetched}, {})
     _publish(home, config, EXTRACTS, {"documents": documents, "media": media})
     by = {"model": "toy", "revision": "1"}
     ids = {row["url"]: row["document_id"] for row in documents}

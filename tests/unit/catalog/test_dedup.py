@@ -103,6 +103,12 @@ def test_pages_of_one_template_are_not_told_apart_by_vectors(home: Home, config:
     assert told(home) == []
 
 
+def test_long_texts_share_their_words_in_capitals_too(home: Home, config: Config) -> None:
+    texts = {"http://x/a": " ".join(words(300)), "http://x/b": " ".join(reversed(words(300))).upper()}
+    put(home, config, 0, Day(texts, {"http://x/a": 0, "http://x/b": 10}))
+    assert told(home) == [("http://x/b", "http://x/a", "semantic", "cosine", "decided")]
+
+
 def test_what_hides_among_many_copies_is_found_through_what_stands_for_them(
     home: Home, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,6 +217,39 @@ def test_copies_of_what_was_taken_down_are_judged_again(home: Home, config: Conf
     put(home, config, 1, Day({"http://x/d": OTHER}))
     assert ("http://x/b", "http://x/b", "kept", "takedown", "decided") in told(home)
     assert away(home) == {"http://x/c"}
+
+
+def test_media_copies_of_what_was_taken_down_are_judged_again(home: Home, config: Config) -> None:
+    first = Day(
+        pictures={"p": (0, 0b1111, 1), "other": (90, 0xFFFF0000, 3)},
+        recordings={"r": (STORY, 30.0, "s1"), "said": (OTHER, 30.0, "s9")},
+    )
+    put(home, config, 0, first)
+    copies = Day(
+        pictures={"p2": (1, 0b1110, 1), "p3": (2, 0b1101, 1)},
+        recordings={"r2": (STORY, 30.1, "s2"), "r3": (STORY, 30.2, "s3")},
+    )
+    put(home, config, 1, copies)
+    assert away(home) == {"p2", "p3", "r2", "r3"}
+    for gone in ("p", "r"):
+        purge(home, config, Order("id", gone, "asked to", "ada"))
+    assert away(home) == set()
+    put(home, config, 2, Day({"http://x/d": OTHER}))
+    assert told(home) == [("p3", "p2", "image", "phash", "decided"), ("r2", "r3", "audio", "transcript", "decided")]
+    put(home, config, 3, Day({"http://x/e": STORY}))
+    assert len(told(home)) == 2
+
+
+def test_media_that_a_steward_calls_distinct_come_back_once(home: Home, config: Config) -> None:
+    put(home, config, 0, Day(pictures={"p": (0, 0b1111, 1)}, recordings={"r": (STORY, 30.0, "s1")}))
+    put(home, config, 1, Day(pictures={"p2": (1, 0b1110, 1)}, recordings={"r2": (STORY, 30.1, "s1")}))
+    for copy in ("p2", "r2"):
+        judge(home, copy, Verdict.DISTINCT)
+    put(home, config, 2, Day({"http://x/d": OTHER}))
+    assert [row for row in told(home) if row[2] == "kept"] == [
+        (copy, copy, "kept", "review", "decided") for copy in ("p2", "r2")
+    ]
+    assert away(home) == set()
 
 
 def _text_hash(home: Home, document: str) -> str:
