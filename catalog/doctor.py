@@ -12,6 +12,7 @@ from catalog import audit, duplicates, files, models, rebuild
 from catalog.audit import Finding, verdict
 from catalog.errors import Corrupt, ModelUnavailable
 from catalog.home import Home, View, place_of
+from catalog.keepers import keepers
 from catalog.settings import Config
 from catalog.store import Store
 from catalog.tombstones import read_key
@@ -56,7 +57,14 @@ def look_over(home: Home, repair: bool = False, are_files_checked: bool = False)
     if not damaged:
         remedy = "update headrace if a newer one wrote them, else restore the batch from a backup"
         findings.append(verdict("decisions", duplicates.problems(view), "each says how it came about", remedy))
-    return [*findings, takedowns(home, view), audit.segments(home.warehouse), *_indexes(home, damaged, repair)]
+    findings += [takedowns(home, view), audit.segments(home.warehouse), kept(home.root)]
+    return [*findings, *_indexes(home, damaged, repair)]
+
+
+def kept(root: Path) -> Finding:
+    """Check what packages keep beside the tables: model versions, shares of the frontier."""
+    problems = [said for keeper in keepers() for said in keeper.problems(root)]
+    return verdict("beside the tables", problems, "what can be verified is sound", "restore it from a backup")
 
 
 def takedowns(home: Home, view: View) -> Finding:

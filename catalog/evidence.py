@@ -11,6 +11,7 @@ from typing import Any
 from catalog.errors import Corrupt
 from catalog.home import View
 from catalog.schema import TABLES
+from catalog.settings import LAST_CONFIG, read_mapping
 
 Row = dict[str, Any]
 MAX_REDIRECTS = 10
@@ -99,23 +100,30 @@ def visits(root: Path, url: str) -> list[Visit]:
     return [visit for point in entry_points(group="headrace.visits") for visit in point.load()(root, url)]
 
 
+def model_repository(root: Path) -> Path:
+    """Return where model versions are kept: where the configuration that last ran says, else below the root."""
+    path = root / LAST_CONFIG
+    given = read_mapping(path) if path.is_file() else {}
+    said = ((given.get("monitoring") or {}).get("versioning") or {}).get("repository")
+    return Path(said).expanduser().absolute() if said else root / "models"
+
+
 def versions(root: Path, examples: Iterable[str], rounds: Mapping[str, Any]) -> list[Row]:
     """Return the model versions that trained on one of these examples, or came of one of these rounds, oldest first.
 
     `times` is how often a version's plan takes one of the examples; plans take replayed examples too.
     """
-    folders = root / "models" / "versions"
+    repository = model_repository(root)
+    folders = repository / "versions"
     trained = _trained(folders, sorted(set(examples)))
-    promoted = root / "models" / "promoted"
+    promoted = repository / "promoted"
     current = promoted.read_text(encoding="utf-8").strip() if promoted.is_file() else None
     found = []
     for path in folders.glob("*/manifest.json"):
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
         except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise Corrupt(
-                f"{path}: is no manifest: {error}; restore it from the repository in {root / 'models'}"
-            ) from error
+            raise Corrupt(f"{path}: is no manifest: {error}; restore it from the repository in {repository}") from error
         times = trained.get(path.parent.name, 0)
         if times or manifest.get("round") in rounds:
             name = manifest["version"]

@@ -7,13 +7,12 @@ What is to go is written down before anything is changed, so a killed takedown i
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -21,6 +20,7 @@ from catalog import erase, evidence, failpoint, files, fulltext, ids, lease, nea
 from catalog.collect import Collector
 from catalog.errors import InputError
 from catalog.home import Home
+from catalog.keepers import keepers
 from catalog.ledger import now
 from catalog.maintain import maintaining
 from catalog.publish import PURGE, WAITING
@@ -36,16 +36,6 @@ if TYPE_CHECKING:
 STAGE = Stage(PURGE, (), ("tombstones",), 1, lambda _: {}, lambda home, config: StageReport("purge"))
 RECEIPTS = "receipts"
 TABLES = [name for name in schema.TABLES if name not in ("tombstones", "feedback")]
-
-
-class Keeper(Protocol):
-    """What a package keeps beside the tables; packages offer theirs as `headrace.keepers`."""
-
-    def quiet(self, home: Home, config: Config) -> AbstractContextManager[None]:
-        """Publish what is waiting and keep its jobs from running meanwhile; raise if one runs."""
-
-    def forget(self, home: Home, config: Config, forgotten: Forgotten) -> Mapping[str, int]:
-        """Remove what was taken down; say how much of what."""
 
 
 @dataclass(frozen=True)
@@ -117,17 +107,12 @@ def _quiet(home: Home, config: Config) -> ExitStack:
     stack = ExitStack()
     try:
         stack.enter_context(maintaining(home.root))
-        for keeper in _keepers():
+        for keeper in keepers():
             stack.enter_context(keeper.quiet(home, config))
     except BaseException:
         stack.close()
         raise
     return stack
-
-
-def _keepers() -> Iterator[Keeper]:
-    for point in sorted(entry_points(group="headrace.keepers"), key=lambda point: point.name):
-        yield point.load()
 
 
 def _carry_out(home: Home, config: Config, path: Path) -> dict[str, Any]:
@@ -145,7 +130,7 @@ def _carry_out(home: Home, config: Config, path: Path) -> dict[str, Any]:
     told["archived_records"] = _erase_records(home, found, path.with_suffix(".records"))
     home.publish_origin(STAGE, f"{path.stem} done", 0, {}, {})  # who looked at the tables before this gives up
     told |= _forget_in_indexes(home, config, found)
-    for keeper in _keepers():
+    for keeper in keepers():
         told |= keeper.forget(home, config, forgotten)
     failpoint.reach("purge-forgotten")
     told["proof"] = proof.search(home, [bytes.fromhex(marker) for marker in waiting["markers"]], path)

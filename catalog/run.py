@@ -10,11 +10,10 @@ from typing import Any
 
 from catalog import files, flow, pipeline, snapshots
 from catalog.home import Home
-from catalog.settings import Config
+from catalog.settings import LAST_CONFIG, Config
 from catalog.stage import Stage, StageReport
 
 log = logging.getLogger("headrace")
-LAST_CONFIG = "config.json"
 SECRET = re.compile(r"secret|password|token|credential|access-key|account-key|sas|private", re.IGNORECASE)
 PASSWORD = re.compile(r"(://[^/:@]*):[^@/]*(?=@)")
 

@@ -13,6 +13,7 @@ from catalog.config_file import read_mapping
 from catalog.errors import ConfigError
 
 SettingsT = TypeVar("SettingsT", bound="Settings")
+LAST_CONFIG = "config.json"  # below the root: what the run before was given, for commands that take no configuration
 
 
 class Settings(BaseModel):

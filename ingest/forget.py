@@ -3,7 +3,9 @@
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from pathlib import Path
 
+from catalog import integrity
 from catalog.home import Home
 from catalog.settings import Config
 from catalog.tombstones import Forgotten
@@ -26,6 +28,12 @@ class CrawlKeeper:
     def forget(self, home: Home, config: Config, forgotten: Forgotten) -> Mapping[str, int]:
         """Remove the URLs that were taken down, and those whose payload was, from every share of the frontier."""
         return {"frontier": sum(_forget(str(path), forgotten) for path in frontier_files(home.root))}
+
+    def problems(self, root: Path) -> Iterator[str]:
+        """Let SQLite look over the shares of a frontier that several processes crawl."""
+        for path in frontier_files(root):
+            if path.parent != root and (said := integrity.database(path)):  # else the hub has looked
+                yield f"{path.relative_to(root)}: {said}"
 
 
 KEEPER = CrawlKeeper()

@@ -1,8 +1,9 @@
 """What maps and topics keep beside the tables, and how it is forgotten with what was taken down."""
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 from catalog.home import Home
 from catalog.settings import Config
@@ -25,6 +26,10 @@ class DerivedKeeper:
         if folder.exists():
             shutil.rmtree(folder)  # what cannot be removed is not forgotten: the takedown says so, and is tried again
         return {"derived_files": number}
+
+    def problems(self, root: Path) -> Iterable[str]:
+        """Say nothing: all of it is made anew."""
+        return ()
 
 
 KEEPER = DerivedKeeper()

@@ -3,11 +3,14 @@
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
+from catalog.evidence import model_repository
 from catalog.home import Home
 from catalog.settings import Config
 from catalog.tombstones import Forgotten
 from trainer.job import only_one, rounds_folder
+from trainer.registry import Registry
 
 
 class RoundKeeper:
@@ -25,6 +28,10 @@ class RoundKeeper:
         for folder in folders:
             shutil.rmtree(folder)
         return {"open_rounds": len(folders)}
+
+    def problems(self, root: Path) -> Iterator[str]:
+        """Compare model versions with what was committed, and weights with the hashes that name them."""
+        return Registry(model_repository(root)).problems()
 
 
 KEEPER = RoundKeeper()

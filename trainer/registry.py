@@ -17,6 +17,7 @@ from typing import Any, cast
 
 from dulwich import porcelain
 from dulwich.errors import NotGitRepository
+from dulwich.object_store import iter_tree_contents
 from dulwich.objects import Blob, Commit, ObjectID, Tree
 from dulwich.refs import Ref
 from dulwich.repo import Repo
@@ -135,6 +136,30 @@ class Registry:
         except KeyError:
             return None
         return cast(Tree, repo[cast(Commit, head).tree])
+
+    def problems(self) -> Iterator[str]:
+        """Say what is not as it was committed: git's objects and refs, the files of HEAD, weights on the shelf."""
+        with self._reading() as repo:
+            if repo is None:
+                return
+            damaged = [f"object {sha.decode()}: {error}" for sha, error in porcelain.fsck(repo)]
+            for name, sha in sorted(repo.get_refs().items()):
+                if sha not in repo.object_store:
+                    damaged.append(f"{name.decode()} names a commit that is not there")
+            yield from (f"models/.git: {said}" for said in damaged)
+            if damaged:
+                return
+            tree = self._tree(repo)
+            for entry in iter_tree_contents(repo.object_store, tree.id) if tree else ():
+                path = self.folder / entry.path.decode()
+                if not path.is_file() or Blob.from_string(path.read_bytes()).id != entry.sha:
+                    yield f"models/{entry.path.decode()} is not as it was committed; git checkout brings it back"
+        named = {sha for manifest in self.versions() for sha in manifest["weights"].values() if sha}
+        for sha256 in sorted(named | {path.name for path in self.shelf.glob("[!.]*")}):
+            try:
+                kept_folder(self.shelf, sha256)
+            except Corrupt as error:
+                yield str(error)
 
     def _blobs(self, folder: str, file: str) -> dict[str, bytes]:
         """Return HEAD's `folder/<name>/file` by name."""

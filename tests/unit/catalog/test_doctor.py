@@ -25,6 +25,7 @@ from catalog.proving import toychain
 from catalog.schema import KEYS
 from catalog.settings import CatalogSettings, Config
 from catalog.vectors import VectorIndex
+from trainer.registry import Registry
 
 
 @pytest.fixture(scope="module")
@@ -225,6 +226,27 @@ def test_faiss_is_installed_by_exactly_one() -> None:
     assert doctor.faiss({"faiss": ["faiss-cpu"]}).ok
     assert "overwrite each other" in doctor.faiss({"faiss": ["faiss-gpu", "faiss-cpu"]}).detail
     assert "headrace[cpu]" in doctor.faiss({}).detail
+
+
+def test_damaged_model_versions_are_named(told: Story, tmp_path: Path) -> None:
+    folder = told.home.root / "models"
+    shutil.rmtree(folder)
+    (tmp_path / "plan.parquet").write_bytes(b"rows")
+    made = {"round": "r", "material": "m", "gate": {"reasons": []}, "weights": {}}
+    Registry(folder).add(made, tmp_path / "plan.parquet", promote=True)
+    assert wrong(examine(told.home)) == []
+    (folder / "versions" / "v1" / "plan.parquet").write_bytes(b"sows")
+    found = examine(told.home)
+    assert wrong(found) == ["beside the tables"]
+    assert "v1/plan.parquet is not as it was committed" in found["beside the tables"]["detail"]
+
+
+def test_a_damaged_share_of_the_frontier_is_named(tmp_path: Path) -> None:
+    assert doctor.kept(tmp_path).ok
+    share = tmp_path / "frontier-2" / "0.db"
+    share.parent.mkdir()
+    share.write_bytes(b"not a database, but long enough to be taken for one" * 50)
+    assert doctor.kept(tmp_path).detail.startswith("frontier-2/0.db: ")
 
 
 def test_models_are_local_or_asked_of_the_hub_or_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -176,6 +176,19 @@ def test_a_damaged_model_version_is_one_clear_line(story: Story, tmp_path: Path,
         evidence.versions(root, [story.examples["a"]["example_id"]], {})
 
 
+def test_model_versions_are_found_where_the_configuration_keeps_them(story: Story, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "versions of ours"
+    shutil.copytree(story.home.root / "models", elsewhere)
+    root = tmp_path / "home"
+    root.mkdir()
+    given = {"monitoring": {"versioning": {"repository": str(elsewhere)}}}
+    (root / "config.json").write_text(json.dumps(given))
+    ids = [row["example_id"] for row in story.examples.values()]
+    found = evidence.versions(root, ids, {})
+    assert found == evidence.versions(story.home.root, ids, {})
+    assert found != []
+
+
 def test_a_home_without_crawler_and_models_is_no_obstacle(story: Story, tmp_path: Path) -> None:
     copied = tmp_path / "home"
     with Home.open(CatalogSettings(root=copied)) as home:

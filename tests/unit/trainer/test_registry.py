@@ -41,6 +41,32 @@ def weights(tmp_path: Path, content: bytes = b"weights") -> Path:
     return folder
 
 
+def test_what_is_damaged_is_named(registry: Registry, plan: Path, tmp_path: Path) -> None:
+    assert list(registry.problems()) == []
+    sha256 = registry.keep(weights(tmp_path))
+    registry.add(manifest("r1", weights={"merged": sha256}), plan, promote=True)
+    assert list(registry.problems()) == []
+    heads = registry.folder / ".git/refs/heads/main"
+    blob = next(path for path in (registry.folder / ".git/objects").glob("??/*"))
+    for path, said in {
+        registry.folder / "versions/v1/plan.parquet": "plan.parquet is not as it was committed",
+        registry.folder / "promoted": "promoted is not as it was committed",
+        registry.shelf / sha256 / "model.safetensors": "do not match their SHA-256",
+        blob: blob.name,
+        heads: "names a commit that is not there",
+    }.items():
+        before = path.read_bytes()
+        path.chmod(0o600)
+        path.write_bytes(before[:-3] + bytes([before[-3] ^ 1]) + before[-2:])
+        found = list(registry.problems())
+        assert len(found) >= 1 and said in "; ".join(found), path
+        path.write_bytes(before)
+    assert list(registry.problems()) == []
+    (registry.shelf / sha256 / "model.safetensors").unlink()
+    (registry.shelf / sha256).rmdir()
+    assert "are missing" in next(iter(registry.problems()))
+
+
 def test_an_absent_repository_has_no_versions(registry: Registry) -> None:
     assert registry.versions() == []
     assert registry.promoted() is None
