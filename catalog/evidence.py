@@ -11,7 +11,8 @@ from typing import Any
 from catalog.errors import Corrupt
 from catalog.home import View
 from catalog.schema import TABLES
-from catalog.settings import LAST_CONFIG, read_mapping
+from catalog.config_file import read_mapping
+from catalog.settings import LAST_CONFIG
 
 Row = dict[str, Any]
 MAX_REDIRECTS = 10
