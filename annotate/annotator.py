@@ -10,7 +10,7 @@ from annotate.entities import set_schema_entities, set_schema_labels
 from annotate.found import FOUND, Found, found_relations, strongest
 from annotate.nlp import learned_relations, load_nlp, model_version
 from annotate.relations import Relation, RelationFinder
-from annotate.settings import AnnotationSchema, result_settings
+from annotate.settings import AnnotationSchema, base_language, result_settings
 from annotate.topics import find_topics
 from catalog import schema
 from catalog.errors import ModelUnavailable
@@ -71,7 +71,7 @@ class Annotator:
 
     def language(self, given: str | None) -> str:
         """Return the language whose pipeline takes a text of the given one."""
-        return _base(given) or self._default
+        return base_language(given) or self._default
 
     def _refusal(self, language: str, text: str) -> Row | None:
         pipeline = self.pipelines.get(language)
@@ -140,10 +140,6 @@ def _subjects(rows: pa.Table, kind: str, id_column: str) -> pa.Table:
         **{name: rows[name] if name in rows.column_names else absent for name in ("url", "language", "text")},
     }
     return pa.table(columns, schema=SUBJECTS)
-
-
-def _base(language: str | None) -> str:
-    return (language or "").replace("_", "-").split("-")[0].lower()
 
 
 def _no_model(language: str) -> str:

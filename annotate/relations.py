@@ -1,5 +1,6 @@
 """Relations between entities by dependency patterns, and by token patterns where there is no parser."""
 
+import re
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,10 +35,12 @@ class RelationFinder:
     """Compiled patterns; `find` is pure."""
 
     def __init__(self, vocab: "Vocab", patterns: Iterable[Pattern]) -> None:
-        from spacy.matcher import DependencyMatcher, Matcher
+        from spacy.matcher import Matcher
+
+        from annotate.dependencies import TreeMatcher
 
         self._patterns: dict[int, Pattern] = {}
-        self._matchers: dict[tuple[str | None, str | None], DependencyMatcher] = {}  # by the labels of head and tail
+        self._matchers: dict[tuple[str | None, str | None], TreeMatcher] = {}  # by the labels of head and tail
         self._surface = Matcher(vocab)
         for pattern in patterns:
             if pattern.language not in (None, vocab.lang):
@@ -47,9 +50,9 @@ class RelationFinder:
                 if pattern.tokens:
                     self._surface.add(pattern.id, [[_without_name(token) for token in pattern.tokens]])
                 else:
-                    matcher = self._matchers.setdefault(ends, DependencyMatcher(vocab))
+                    matcher = self._matchers.setdefault(ends, TreeMatcher(vocab))
                     matcher.add(pattern.id, [[dict(node) for node in pattern.nodes]])
-            except (ValueError, KeyError) as error:
+            except (ValueError, KeyError, re.error) as error:
                 kind = "a token" if pattern.tokens else "a dependency"
                 raise ConfigError(
                     f"annotation_schema.patterns: '{pattern.id}' is not {kind} pattern: {' '.join(str(error).split())}"

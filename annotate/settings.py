@@ -41,6 +41,10 @@ class Pattern(Settings):
         missing = [end for end in ("head", "tail") if names.count(end) != 1]
         if missing:
             raise ValueError(f"pattern '{self.id}' needs exactly one {kind} with {key}: {missing[0]}")
+        if any(not isinstance(node.get("RIGHT_ATTRS", {}), dict) for node in self.nodes):
+            raise ValueError(f"pattern '{self.id}': RIGHT_ATTRS must be a mapping, such as {{DEP: prep}}")
+        if any("OP" in token for token in self.tokens if token.get("NODE") in ("head", "tail")):
+            raise ValueError(f"pattern '{self.id}': head and tail are one token each; leave OP out")
         return self
 
 
@@ -63,6 +67,14 @@ class AnnotationSchema(Settings):
     @classmethod
     def _from_file(cls, value: object) -> object:
         return read_patterns(Path(value)) if isinstance(value, str | Path) else value
+
+    @field_validator("models")
+    @classmethod
+    def _named_by_language(cls, models: dict[str, str]) -> dict[str, str]:
+        for language in models:
+            if language != (base := base_language(language)):
+                raise ValueError(f"models.{language}: texts are told apart by ISO 639 codes alone; write {base}")
+        return models
 
     @model_validator(mode="after")
     def _every_pattern_has_its_relation(self) -> Self:
@@ -97,6 +109,11 @@ class AnnotateSettings(Settings):
     """The top-level keys that annotation owns in the configuration file."""
 
     annotation_schema: AnnotationSchema = Field(default_factory=AnnotationSchema)
+
+
+def base_language(language: str | None) -> str:
+    """Return a language's ISO 639 code without script and region; nothing for none."""
+    return (language or "").replace("_", "-").split("-")[0].lower()
 
 
 def read_patterns(path: Path) -> tuple[Pattern, ...]:

@@ -1,11 +1,16 @@
 """Relations by dependency patterns: right pairs, evidence, confidence, and nothing where nothing is."""
 
+import re
+
 import pytest
 from spacy.language import Language
+from spacy.matcher import DependencyMatcher
+from spacy.tokens import Doc
 
+from annotate.dependencies import TreeMatcher
 from annotate.entities import set_schema_entities
 from annotate.relations import Relation, RelationFinder
-from annotate.settings import AnnotateSettings, AnnotationSchema, Pattern
+from annotate.settings import SHIPPED_PATTERNS, AnnotateSettings, AnnotationSchema, Pattern, read_patterns
 from catalog.errors import ConfigError
 
 
@@ -106,6 +111,62 @@ def test_a_pattern_that_is_none_is_named(nlp: Language) -> None:
     broken = Pattern(id="broken", relation="X", confidence=1, nodes=({"RIGHT_ID": "head"}, {"RIGHT_ID": "tail"}))
     with pytest.raises(ConfigError, match="'broken' is not a dependency pattern"):
         RelationFinder(nlp.vocab, [broken])
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"LEMMA": {"REGEX": "("}},  # no regular expression
+        {"LEMMA": {"INN": ["in"]}},  # a misspelt operator, which spaCy would leave out
+        {"LOWER": {"IN": ["in", True]}},  # what YAML makes of an unquoted `on`
+    ],
+)
+def test_a_nodes_mistake_is_named(nlp: Language, wanted: dict[str, object]) -> None:
+    given = _pair("mine", 0.5)
+    given["nodes"][1]["RIGHT_ATTRS"] = wanted  # type: ignore[index]
+    with pytest.raises(ConfigError, match="'mine' is not a dependency pattern"):
+        RelationFinder(nlp.vocab, [Pattern.model_validate(given)])
+
+
+def test_words_of_the_shipped_patterns_are_words() -> None:
+    assert "off" in str(read_patterns(SHIPPED_PATTERNS[0]))
+    for path in SHIPPED_PATTERNS:
+        for pattern in read_patterns(path):
+            assert not re.search(r"\b(True|False|None)\b", str((pattern.nodes, pattern.tokens))), pattern.id
+
+
+def test_a_tree_of_words_is_matched_as_spacy_does(nlp: Language) -> None:
+    given = [pattern for pattern in read_patterns(SHIPPED_PATTERNS[0]) if pattern.nodes]
+    ours, theirs = TreeMatcher(nlp.vocab), DependencyMatcher(nlp.vocab)
+    for matcher in (ours, theirs):
+        for pattern in given:
+            matcher.add(pattern.id, [[dict(node) for node in pattern.nodes]])
+    text = (
+        "Ana Diaz, president of Acme, works for Siemens in Munich, Germany. Paul Berg of Intel met Eva Lind, head of "
+        "the rail division of Bosch, at a hotel in Paris, the capital of France. The village is in Spain."
+    )
+    doc = nlp(text)
+    set_schema_entities(doc, AnnotationSchema())
+    found = sorted(map(repr, ours(doc)))
+    assert len(found) > 3 and found == sorted(map(repr, theirs(doc)))
+
+
+def test_a_long_list_in_one_sentence_is_no_product_of_its_words(nlp: Language) -> None:
+    pattern = {**_pair("chain", 0.5), "nodes": [
+        {"RIGHT_ID": "head", "RIGHT_ATTRS": {"ENT_TYPE": "LOCATION"}},
+        *({"LEFT_ID": left, "REL_OP": ">", "RIGHT_ID": right, "RIGHT_ATTRS": {"DEP": "prep"}}
+          for left, right in (("head", "one"), ("one", "two"))),
+        {"LEFT_ID": "two", "REL_OP": ">", "RIGHT_ID": "tail", "RIGHT_ATTRS": {"ENT_TYPE": "LOCATION"}},
+    ]}  # fmt: skip
+    words = ["Rome", "of"] * 600  # 600 ** 4 combinations, which spaCy's own matcher tries one after the other
+    last = len(words)
+    heads = [0, 0, 0, 1, 3, *[0] * (last - 5)]  # the first Rome → of → of → the third Rome
+    doc = Doc(
+        nlp.vocab, words, ents=["B-LOCATION", "O"] * 600, heads=heads, deps=["ROOT", *["prep"] * (last - 1)],
+        sent_starts=[True, *[False] * (last - 1)],
+    )  # fmt: skip
+    (found,) = RelationFinder(nlp.vocab, [Pattern.model_validate(pattern)]).find(doc, doc.ents)
+    assert (found.head, found.tail) == (0, 2)
 
 
 def _pair(name: str, confidence: float) -> dict[str, object]:

@@ -22,6 +22,11 @@ OWNS = {
         {"LEFT_ID": "own", "REL_OP": ">", "RIGHT_ID": "tail", "RIGHT_ATTRS": {"DEP": "dobj"}},
     ],
 }
+OPTIONAL = [
+    {"NODE": "head", "ENT_TYPE": "PERSON", "OP": "?"},
+    {"ORTH": "of"},
+    {"NODE": "tail", "ENT_TYPE": "ORGANIZATION"},
+]
 
 
 def parse(**given: object) -> AnnotationSchema:
@@ -78,6 +83,10 @@ def test_a_users_pattern_replaces_its_namesake() -> None:
         ({"patterns": [OWNS]}, "relation OWNS is not listed"),
         ({"patterns": [{**OWNS, "relation": "WORKS_FOR", "nodes": OWNS["nodes"][:2]}]}, "RIGHT_ID: tail"),
         ({"patterns": [{**OWNS, "confidence": 2}]}, "less than or equal to 1"),
+        ({"patterns": [{**OWNS, "nodes": [{**node, "RIGHT_ATTRS": None} for node in OWNS["nodes"]]}]}, "a mapping"),
+        ({"patterns": [{**OWNS, "nodes": (), "tokens": OPTIONAL}]}, "one token each; leave OP out"),
+        ({"models": {"zh-CN": "zh_core_web_md"}}, r"models\.zh-CN: .*write zh"),
+        ({"models": {"EN": "en_core_web_sm"}}, r"models\.EN: .*write en"),
     ],
 )
 def test_mistakes_are_named(given: dict[str, object], message: str) -> None:
