@@ -11,6 +11,8 @@ import pyarrow.parquet as pq
 from catalog import files
 from catalog.errors import Corrupt
 from catalog.home import Home
+from catalog.schema import TABLES
+from catalog.shards import open_dataset
 from catalog.victims import Victims
 from catalog.warc import read_payload
 
@@ -20,6 +22,7 @@ MOST = 300  # markers altogether
 # Different bytes of a window, at least: rows of zeros and of grey stand in many files.
 TELLING_TEXT, TELLING_BYTES = 9, 24
 PIECE = 1 << 20
+ROWS = 1_000  # texts compared at once
 MAX_PAYLOAD = 1 << 28
 
 
@@ -50,11 +53,13 @@ def _windows(data: bytes, telling: int) -> Iterator[bytes]:
 
 def _only_theirs(home: Home, cut: list[bytes], found: Victims) -> list[bytes]:
     """Leave out pieces that records hold which stay: a quotation, a site's own frame."""
-    rows = home.view().read("documents", ["document_id", "text"])
-    gone = pa.compute.is_in(rows["document_id"], pa.array(found.documents, pa.string()))
-    kept = rows.filter(pa.compute.invert(gone))["text"].cast(pa.large_string()).combine_chunks()
-    texts = b"".join(memoryview(buffer) for buffer in kept.buffers()[2:] if buffer) if len(kept) else b""
-    return [piece for piece in cut if piece not in texts]
+    gone = pa.array(found.documents, pa.string())
+    stored = open_dataset(home.view().urls("documents"), TABLES["documents"])
+    for rows in stored.to_batches(["document_id", "text"], batch_size=ROWS) if cut else ():
+        kept = rows.filter(pa.compute.invert(pa.compute.is_in(rows["document_id"], gone)))["text"]
+        texts = b"".join(buffer.to_pybytes() for buffer in kept.buffers()[2:] if buffer)
+        cut = [piece for piece in cut if piece not in texts]
+    return cut
 
 
 def search(home: Home, wanted: list[bytes], waiting: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from catalog.errors import Corrupt, InputError
 from catalog.export import current_examples
 from catalog.files import DIGEST
 from catalog.fulltext import FullText
-from catalog.home import Home
+from catalog.home import Home, View
 from catalog.maintain import maintain
 from catalog.proving import drivers
 from catalog.purge import Order
@@ -142,6 +142,18 @@ def test_a_maintained_home_forgets_as_well(site: Path, config: Config) -> None:
         left = {Path(url).name for url in current_examples(home)["url"].to_pylist()}
         assert left == {"late.html", *(f"{name}.html" for name in SUBJECTS if name != "vole")}
     assert in_order(config) == []
+
+
+def test_a_proof_searches_only_for_what_no_text_that_stays_holds(
+    site: Path, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(purge.proof, "ROWS", 3)
+    run.run(config)
+    with Home.open(config.catalog) as home:
+        monkeypatch.setattr(View, "read", None)  # which would hold the texts of all documents at once
+        found = find(home, "url", url_of(site, "otter.html"))
+        cut = [f"The {subject} of pond {number * 7} sleeps".encode() for number, subject in enumerate(SUBJECTS)]
+        assert purge.proof._only_theirs(home, cut, found) == cut[:1]
 
 
 def test_host_hash_and_id_name_what_goes(site: Path, config: Config, tmp_path: Path) -> None:
