@@ -22,6 +22,7 @@ MOST = 300  # markers altogether
 # Different bytes of a window, at least: rows of zeros and of grey stand in many files.
 TELLING_TEXT, TELLING_BYTES = 9, 24
 PIECE = 1 << 20
+MEMBER = b"\x1f\x8b\x08"  # with which a gzip member begins
 ROWS = 1_000  # texts compared at once
 MAX_PAYLOAD = 1 << 28
 
@@ -112,7 +113,10 @@ def _members(file: Any) -> Iterator[bytes]:
         while not unpacker.eof and data:
             try:
                 yield unpacker.decompress(data)
-            except zlib.error:
-                return
+            except zlib.error:  # damaged: what comes after it is searched all the same
+                at = data.find(MEMBER, 1)
+                more = b"" if at > 0 else file.read(PIECE)
+                data = data[at:] if at > 0 else data[1 - len(MEMBER) :] + more if more else b""
+                break
             data = unpacker.unused_data if unpacker.eof else file.read(PIECE)
         data = data or file.read(PIECE)

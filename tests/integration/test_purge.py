@@ -1,5 +1,6 @@
 """Takedowns: nothing is left in any byte, nothing comes back, a killed one is finished, work based on it given up."""
 
+import gzip
 import hashlib
 import io
 import json
@@ -154,6 +155,22 @@ def test_a_proof_searches_only_for_what_no_text_that_stays_holds(
         found = find(home, "url", url_of(site, "otter.html"))
         cut = [f"The {subject} of pond {number * 7} sleeps".encode() for number, subject in enumerate(SUBJECTS)]
         assert purge.proof._only_theirs(home, cut, found) == cut[:1]
+
+
+@pytest.mark.parametrize("piece", [64, 1 << 20])
+def test_a_proof_searches_on_after_a_damaged_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int
+) -> None:
+    monkeypatch.setattr(purge.proof, "PIECE", piece)
+    marker = b"what was taken down and is left all the same"
+    members = [gzip.compress(random.Random(seed).randbytes(300) + marker) for seed in range(3)]
+    archive = tmp_path / "left.warc.gz"
+    archive.write_bytes(b"".join(members))
+    assert purge.proof._holds(str(archive), [marker])
+    assert not purge.proof._holds(str(archive), [b"what never was there"])
+    damaged = [members[0][:40] + b"\xff" * 60 + members[0][100:], gzip.compress(b"nothing"), members[2]]
+    archive.write_bytes(b"".join(damaged))
+    assert purge.proof._holds(str(archive), [marker])
 
 
 def test_host_hash_and_id_name_what_goes(site: Path, config: Config, tmp_path: Path) -> None:
