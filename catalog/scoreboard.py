@@ -136,7 +136,7 @@ PLACE = "tests/integration/"
 HOSTILE = Tests((PLACE + "test_hostile.py",))
 MANNERS = Tests((PLACE + "test_farm.py", "tests/unit/ingest/test_robots.py"), (("HEADRACE_TEST_REQUESTS", "10000"),))
 SSRF = Tests((PLACE + "test_ssrf.py",))
-MEDIA = Tests((PLACE + "test_hostile_media.py",))
+MEDIA = Tests((PLACE + "test_hostile_media.py",), (("HEADRACE_TEST_DECODE_SECONDS", "30"),))
 FIGURES = (
     Figure(1, "batches lost or doubled after kill -9", "0 / 0", _kills),
     Figure(2, "lost or doubled on rerun, drivers racing", "0 / 0", _races),

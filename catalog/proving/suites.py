@@ -24,9 +24,15 @@ def measure(
         raise MeansMissing(f"{missing[0]} is part of the source checkout; run it there")
     report = folder / "report.xml"
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *files]
+    # of JUnit's dialects only the older ones know properties of a test
+    options = ["-q", "-p", "no:cacheprovider", "-o", "junit_family=xunit1", f"--junitxml={report}"]
     done = subprocess.run(
-        command, cwd=CHECKOUT, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "pytest", *options, *files],
+        cwd=CHECKOUT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if not report.is_file():
         said = (done.stderr or done.stdout).strip()[-200:]

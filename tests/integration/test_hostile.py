@@ -257,9 +257,19 @@ def test_every_fault_ends_in_its_named_state(crawled: tuple[Hosts, Crawler, int,
     assert found == expected, {url: detail for url, (_, detail) in rejects.items()}
 
 
-def test_the_others_proceed_within_time_and_memory(crawled: tuple[Hosts, Crawler, int, float]) -> None:
+def test_the_others_proceed_within_time_and_memory(
+    crawled: tuple[Hosts, Crawler, int, float], record_property: Callable[[str, object], None]
+) -> None:
     hosts, crawler, megabytes, seconds = crawled
     healthy = [url for url in crawler.pages() if url.startswith(f"http://127.0.0.1:{hosts.port}/")]
+    found = {
+        "faults": len(FAULTS) + len(TLS),
+        "honest_pages": len(healthy),
+        "seconds": round(seconds),
+        "mib": megabytes,
+    }
+    for name, value in found.items():
+        record_property(name, value)
     assert len(healthy) == HEALTHY
     assert megabytes < MEGABYTES
     assert seconds < SECONDS

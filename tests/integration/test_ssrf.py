@@ -5,7 +5,7 @@ import gzip
 import itertools
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Thread
@@ -215,7 +215,7 @@ def redirect(target: str) -> Answer:
 
 
 def test_no_page_robots_list_or_picture_leads_a_crawl_to_a_forbidden_address(
-    site: Site, tmp_path: Path, canary: Canary
+    site: Site, tmp_path: Path, canary: Canary, record_property: Callable[[str, object], None]
 ) -> None:
     inside = f"http://127.0.0.1:{canary.port}"
     named = f"http://localhost:{canary.port}"
@@ -249,6 +249,9 @@ def test_no_page_robots_list_or_picture_leads_a_crawl_to_a_forbidden_address(
         lists = [{"url": f"{site.url}/index.xml", "kind": "sitemap"}, {"url": f"{site.url}/feed.xml", "kind": "feed"}]
         crawler.run(site.url, *lists, elsewhere.url, f"{inside}/seed", f"{named}/seed")
         assert elsewhere.asked("/") == 0
+    record_property("spellings", len(HOSTS) + len(SHAPES))
+    record_property("ordinary_hosts", len(STEMS) * len(SUFFIXES))
+    record_property("canary_hits", canary.connections)
     assert canary.connections == 0
     rejects = {url: reason for url, (reason, _) in crawler.rejects().items()}
     blocked = {host_of(url) for url, reason in rejects.items() if reason == BLOCKED}  # a host is asked once
