@@ -1,12 +1,11 @@
 """`headrace snapshots`: look at earlier states of a home, compare them, go back to one."""
 
-import getpass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from catalog.cli import Json, Root, existing, show
+from catalog.cli import Json, Root, existing, show, user
 
 app = typer.Typer()
 snapshots_app = typer.Typer(no_args_is_help=True, help="List, compare, name and restore snapshots.")
@@ -102,7 +101,7 @@ def purge(  # noqa: PLR0913 — one parameter an option
     elif dry_run:
         told = purging.preview(home, given[0][0], given[0][1])  # type: ignore[arg-type]
     else:
-        order = purging.Order(given[0][0], given[0][1], reason.strip(), who or getpass.getuser())  # type: ignore[arg-type]
+        order = purging.Order(given[0][0], given[0][1], reason.strip(), who or user())  # type: ignore[arg-type]
         told = purging.purge(home, config, order, forget_set)
     show(told, as_json, purging.render)
 

@@ -101,6 +101,16 @@ def last_configuration(root: Path | None) -> Config:
     return last_config(folder)
 
 
+def user() -> str:
+    """Name who runs this command: the account, or its number where it has no name, as in a container."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # the latter from Python 3.13 on
+        return str(os.getuid())
+
+
 def _seq(home: "Home", at: str | None) -> int | None:
     """Return the seq that --at means."""
     from catalog import snapshots

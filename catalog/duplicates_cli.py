@@ -1,12 +1,11 @@
 """`headrace duplicates`: see what dedup decided and proposes, look at two records, have the last word."""
 
-import getpass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from catalog.cli import Json, Root, existing, show
+from catalog.cli import Json, Root, existing, show, user
 
 app = typer.Typer()
 duplicates_app = typer.Typer(no_args_is_help=True, help="See which records stand for others, and have the last word.")
@@ -84,7 +83,7 @@ def _judge(
     from catalog.decisions import Verdict
 
     who, reason = said
-    found = duplicates.judge(home, *pair, Verdict(verdict), (who or getpass.getuser(), reason))
+    found = duplicates.judge(home, *pair, Verdict(verdict), (who or user(), reason))
     show(found, as_json, duplicates.render_verdict)
 
 

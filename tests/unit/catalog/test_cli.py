@@ -46,6 +46,15 @@ def test_an_error_of_ours_is_one_line(
     assert said.count("\n") == 1
 
 
+def test_who_runs_a_command_has_a_number_where_there_is_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGNAME", "ada")
+    assert cli.user() == "ada"
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 4_242_424)
+    assert cli.user() == "4242424"
+
+
 def test_a_home_that_is_not_there_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
