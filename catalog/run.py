@@ -14,8 +14,11 @@ from catalog.settings import LAST_CONFIG, Config
 from catalog.stage import Stage, StageReport
 
 log = logging.getLogger("headrace")
-SECRET = re.compile(r"secret|password|token|credential|access-key|account-key|sas|private", re.IGNORECASE)
-PASSWORD = re.compile(r"(://[^/:@]*):[^@/]*(?=@)")
+SECRET = re.compile(
+    r"secret|passw|token|credential|access[-_.]?key|account[-_.]?key|api[-_.]?key|sas|private|authori[sz]ation|connection-string",
+    re.IGNORECASE,
+)
+PASSWORD = re.compile(r"(://[^/:@]*):[^@/]*(?=@)|(?<=[?&])(?:ssl)?password=[^&]*&?")
 
 
 def open_home(config: Config) -> Home:
@@ -34,7 +37,7 @@ def open_home(config: Config) -> Home:
 def without_secrets(properties: Mapping[str, str]) -> dict[str, str]:
     """Leave passwords, tokens and keys out of catalog properties, in URLs too: they are for the environment to hold."""
     kept = {name: value for name, value in properties.items() if not SECRET.search(name)}
-    return {name: PASSWORD.sub(r"\1", value) for name, value in kept.items()}
+    return {name: PASSWORD.sub(lambda found: found[1] or "", value) for name, value in kept.items()}
 
 
 def last_config(root: Path) -> Config:

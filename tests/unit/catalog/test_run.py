@@ -35,6 +35,9 @@ def test_credentials_are_not_written_into_the_home_and_come_from_the_environment
         "s3.secret-access-key": "hush",
         "s3.access-key-id": "AKIA",
         "token": "hush",
+        "header.Authorization": "Bearer hush",
+        "adls.connection-string": "AccountName=me;AccountKey=hush",
+        "other": "postgresql://me@db/cat?password=hush&sslmode=require",
         "proxy": "http://me:hush@proxy.example:80/",
         "s3.endpoint": "http://minio:9000",
     }
@@ -43,7 +46,12 @@ def test_credentials_are_not_written_into_the_home_and_come_from_the_environment
     assert "hush" not in written
     assert "AKIA" not in written
     kept = run.last_config(tmp_path / "home").catalog.catalog
-    assert kept == {"uri": database, "proxy": "http://me@proxy.example:80/", "s3.endpoint": "http://minio:9000"}
+    assert kept == {
+        "uri": database,
+        "other": "postgresql://me@db/cat?sslmode=require",
+        "proxy": "http://me@proxy.example:80/",
+        "s3.endpoint": "http://minio:9000",
+    }
     monkeypatch.setenv("PYICEBERG_CATALOG__HEADRACE__URI", f"sqlite:///{tmp_path}/secret.db")
     Home.open(run.last_config(tmp_path / "home").catalog).close()
     assert (tmp_path / "secret.db").is_file(), "the environment's URI, with its password, is the one that counts"
