@@ -26,6 +26,10 @@ def teach(lesson: Lesson, recipe: Recipe, note: Callable[[str], None]) -> dict[s
     """Train on the labels, score on the test file or on what was held out, save the pipeline; return the scores."""
     if lesson.output.exists() and (not lesson.output.is_dir() or any(lesson.output.iterdir())):
         raise InputError(f"--output {lesson.output}: not empty; name a new folder")
+    try:  # before an hour is spent on what cannot be kept
+        lesson.output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--output {lesson.output}: cannot be written: {error.strerror}") from error
     labelled = _labelled(lesson)
     nlp = load_nlp(resolve("spacy", lesson.base))
     if LEARNED in nlp.pipe_names:

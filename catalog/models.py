@@ -72,6 +72,7 @@ PACKAGED: dict[tuple[Task, str], _Packaged] = {
     ),
 }
 EDGE = 1 << 20
+PATHS = ("/", "./", "../", "~/")  # beginnings of what can only be a path: neither a package nor the hub has it
 TINY_CLIP_SHA256 = "092ef487b40ca0be3d9ccadba213350f3fde2a5d7b07a0969f2afbd7fe19d716"
 
 
@@ -90,7 +91,8 @@ def examples_dir() -> Path:
 
 
 def resolve(task: Task, name: str, anew: bool = False) -> Weights:
-    """Locate the weights of `name`; raise ModelUnavailable if packaged weights do not match their pinned SHA-256.
+    """Locate the weights of `name`; raise ModelUnavailable for a path that leads nowhere, and if
+    packaged weights do not match their pinned SHA-256.
 
     Files that were compared once are only read again if their size or time is another, or `anew`.
     """
@@ -103,6 +105,8 @@ def resolve(task: Task, name: str, anew: bool = False) -> Weights:
     folder = package_folder(packaged.package) if packaged else None
     if packaged and folder:
         return _verified(task, name, folder / packaged.path, packaged.sha256, anew)
+    if name.startswith(PATHS):
+        raise ModelUnavailable(f"models.{task}: {name}: no such file or folder")
     return Weights(task, name, None, revision="hub")
 
 

@@ -117,7 +117,7 @@ def _snapshot(weights: Weights, repository: str, folder: Path, files: list[str])
     """Link a hub repository's small files and the first of `files` that it has into `folder`; return the commit."""
     import huggingface_hub
     from huggingface_hub import constants
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     def snapshot(*, offline: bool) -> Path:
         patterns = [*SMALL, *files]
@@ -131,6 +131,9 @@ def _snapshot(weights: Weights, repository: str, folder: Path, files: list[str])
         whole = any((source / file).is_file() for file in files)
     except LocalEntryNotFoundError:
         whole = False
+    except HFValidationError as error:
+        what = f"models.{weights.task}: {weights.name} is neither a file or folder here nor a name of the hub"
+        raise ModelUnavailable(f"{what}; set it to one of them") from error
     if not whole:
         if constants.HF_HUB_OFFLINE:
             raise ModelUnavailable(remedy(weights.task, weights.name))

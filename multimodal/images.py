@@ -109,7 +109,7 @@ class ImageEmbedder:
         self._large = threading.Lock()
         self._computing = threading.Semaphore(threads)
         prompt = settings.prompt or encoder.prompt
-        texts = [prompt.format(label) for label in settings.labels]
+        texts = [prompt.replace("{}", label) for label in settings.labels]
         self._labels = encoder.encode_text(texts) if texts else None
         own = encoder.calibration
         self._calibration = tags.Calibration(

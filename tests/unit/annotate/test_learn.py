@@ -72,7 +72,9 @@ def result(weights: Weights, encoder: str, tmp_path_factory: pytest.TempPathFact
     rng = random.Random(0)
     labels = write(folder / "labels.jsonl", [sentence(number, rng) for number in range(90)])
     test = write(folder / "test.jsonl", [sentence(number, rng) for number in range(15)])
-    lesson = Lesson((labels,), folder / "model", encoder=encoder, test=test)
+    lesson = Lesson(
+        (labels,), folder / "models" / "news", encoder=encoder, test=test
+    )  # as in the guide: a folder in none
     return teach(lesson, Recipe(epochs=10, min_steps=0, tuned_layers=1), lambda _: None)
 
 
@@ -175,6 +177,12 @@ def test_a_folder_that_holds_something_is_not_written_to(encoder: str, tmp_path:
     (tmp_path / "kept").touch()
     with pytest.raises(InputError, match="not empty"):
         teach(Lesson((), tmp_path, encoder=encoder), Recipe(), lambda _: None)
+
+
+def test_a_place_that_cannot_be_written_is_told_before_training(encoder: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be written"):
+        teach(Lesson((), tmp_path / "file" / "model", encoder=encoder), Recipe(), lambda _: None)
 
 
 def test_a_component_that_lost_its_description_is_named(model: Weights, tmp_path: Path) -> None:

@@ -63,6 +63,12 @@ def test_a_name_that_no_path_can_have_is_left_to_the_hub() -> None:
     assert models.resolve("lm", "x" * 5000).path is None
 
 
+@pytest.mark.parametrize("name", ["/nowhere/model", "./nowhere", "../nowhere", "~/nowhere/model"])
+def test_a_path_that_leads_nowhere_is_named(name: str) -> None:
+    with pytest.raises(ModelUnavailable, match=f"^models.spacy: {name}: no such file or folder"):
+        models.resolve("spacy", name)
+
+
 @pytest.mark.parametrize("task_name", sorted(models.PACKAGED))
 def test_installed_packages_ship_what_is_pinned(task_name: tuple[models.Task, str]) -> None:
     if models.package_folder(models.PACKAGED[task_name].package) is None:

@@ -48,6 +48,8 @@ def test_without_a_network_the_remedy_comes_within_seconds(
         pytest.importorskip("faster_whisper", reason="needs headrace[fast-asr]")
     if kind == "whisper":
         monkeypatch.setitem(__import__("whisper")._MODELS, "base", "http://127.0.0.1:9/" + "a" * 64 + "/base.pt")
+    if weights.task == "clip":
+        __import__("open_clip")  # takes longer than the hub, where others compute meanwhile
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
     started = time.monotonic()
     with pytest.raises(ModelUnavailable, match=f"models.{weights.task}"):
@@ -93,6 +95,8 @@ def test_a_partial_snapshot_is_not_taken_for_a_model(cache: Path, monkeypatch: p
     [
         (Weights("clip", "ViT-B-32/laion2b", None, "hub"), "laion2b_s34b_b79k"),
         (Weights("whisper", "bse", None, "hub"), "tiny.en"),
+        (Weights("clip", "a/b/c", None, "hub"), "models.clip: a/b/c is neither a file or folder here"),
+        (Weights("text", "no name!", None, "hub"), "models.text: no name! is neither"),
     ],
 )
 def test_a_mistaken_name_is_answered_with_the_known_ones(weights: Weights, message: str) -> None:

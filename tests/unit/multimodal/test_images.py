@@ -63,6 +63,8 @@ def test_the_same_drawing_in_another_format_has_nearly_the_same_hash(embed: Call
 def test_labels_are_a_setting(embed: Callable[..., Any], site: Path) -> None:
     (result,) = embed([site / "img" / "frog.png"], labels=["frog", "train"], num_tags=1)
     assert [tag["label"] for tag in result.features[0]["tags"]] == ["frog"]
+    (braced,) = embed([site / "img" / "frog.png"], labels=["frog", "train"], num_tags=1, prompt="{0} {a {} }")
+    assert braced.features[0]["tags"][0]["label"] in ("frog", "train")
     (result,) = embed([site / "img" / "frog.png"], labels=[])
     assert result.features[0]["tags"] == []
 
