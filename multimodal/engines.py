@@ -29,6 +29,28 @@ class Decoding:
     no_speech_prob: float
 
 
+@dataclass(frozen=True)
+class Sound:
+    """What is decoded together: the states [1500, width] of each of N windows.
+
+    With `starts`, the states [S, width] of N clips of any length, each heard from that state of a window on; around it
+    is `silence`, the states [1500, width] of a window in which nothing is heard.
+    """
+
+    states: Sequence[Floats]
+    starts: Sequence[int] | None = None
+    silence: Floats | None = None
+
+    def windows(self, starts: Sequence[int] | None = None) -> Floats:
+        """Return the states [N, 1500, width] of whole windows, with the clips at `starts` if they are to be moved."""
+        if self.starts is None or self.silence is None:
+            return np.stack(self.states)
+        windows = np.repeat(self.silence[None], len(self.states), axis=0)
+        for window, start, states in zip(windows, starts or self.starts, self.states, strict=True):
+            window[start : start + len(states)] = states
+        return windows
+
+
 class Engine(Protocol):
     """One Whisper implementation on one thread. Spectrograms are [mels, frames], states [1500, width], float32."""
 
@@ -43,8 +65,8 @@ class Engine(Protocol):
     def hear_language(self, states: Floats) -> tuple[str, float]:
         """Name the language of one window's states, with its probability."""
 
-    def decode(self, states: Floats, starts: Sequence[int] | None, language: str, beam_size: int) -> Sequence[Decoding]:
-        """Decode windows [N, 1500, width] without sampling; speech begins at `starts` (states) where they are given."""
+    def decode(self, sound: Sound, language: str, beam_size: int) -> Sequence[Decoding]:
+        """Decode each window without sampling; a clip's first timestamp is where it begins."""
 
     def retries(self, states: Floats, language: str, seed: int) -> Iterator[Decoding]:
         """Decode one window in other ways, one after another, for a caller that doubts the first."""
@@ -52,8 +74,8 @@ class Engine(Protocol):
     def tokenizer(self, language: str) -> Any:
         """Return the tokenizer of a language."""
 
-    def time_words(self, states: Floats, num_frames: int, language: str, segments: list[Row]) -> None:
-        """Add `words` to the segments of one window, whose speech is in its first `num_frames`; set their times."""
+    def time_words(self, sound: Sound, num_frames: int, language: str, segments: list[Row]) -> None:
+        """Add `words` to the segments of one window or clip: its first `num_frames` are speech; set their times."""
 
 
 def cut_at_timestamps(decoding: Decoding, tokenizer: Any, start: int, frames: int) -> list[Row]:

@@ -1,6 +1,6 @@
 """faster-whisper (CTranslate2) as an engine; one model serves many threads."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -10,7 +10,7 @@ from faster_whisper import WhisperModel
 from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import get_suppressed_tokens
 
-from multimodal.engines import RETRY_BEAM, Decoding, Floats, Row, Samples, padded
+from multimodal.engines import RETRY_BEAM, Decoding, Floats, Row, Samples, Sound, padded
 
 MAX_INITIAL_TIMESTAMP = 50  # states: one second, as in both implementations' own transcribe
 PREPENDED, APPENDED = "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、"  # punctuation that belongs to a word, as they have it
@@ -38,27 +38,26 @@ class FasterEngine:
         ((token, probability), *_) = self._network.model.detect_language(_view(states[None]))[0]
         return token.strip("<|>"), float(probability)
 
-    def decode(self, states: Floats, starts: Sequence[int] | None, language: str, beam_size: int) -> list[Decoding]:
+    def decode(self, sound: Sound, language: str, beam_size: int) -> list[Decoding]:
         """See `Engine`."""
-        return self._decode(states, starts, language, beam_size=beam_size)
+        return self._decode(sound, language, beam_size=beam_size)
 
     def retries(self, states: Floats, language: str, seed: int) -> Iterator[Decoding]:
         """See `Engine`: a beam, then one that may not repeat itself.
 
         CTranslate2 seeds each of its threads once, so its samples are never the same again: none are drawn.
         """
-        yield from self._decode(states[None], None, language, beam_size=RETRY_BEAM)
-        yield from self._decode(
-            states[None], None, language, beam_size=RETRY_BEAM, no_repeat_ngram_size=3, repetition_penalty=1.2
-        )
+        sound = Sound([states])
+        yield from self._decode(sound, language, beam_size=RETRY_BEAM)
+        yield from self._decode(sound, language, beam_size=RETRY_BEAM, no_repeat_ngram_size=3, repetition_penalty=1.2)
 
-    def _decode(self, states: Floats, starts: Sequence[int] | None, language: str, **options: Any) -> list[Decoding]:
+    def _decode(self, sound: Sound, language: str, **options: Any) -> list[Decoding]:
         tokenizer = self.tokenizer(language)
         prompt = self._network.get_prompt(tokenizer, [], without_timestamps=False)
-        prompts = [[*prompt, *([] if starts is None else [tokenizer.timestamp_begin + starts[at]])]
-                   for at in range(len(states))]  # fmt: skip
+        prompts = [[*prompt, *([] if sound.starts is None else [tokenizer.timestamp_begin + sound.starts[at]])]
+                   for at in range(len(sound.states))]  # fmt: skip
         results = self._network.model.generate(
-            _view(states), prompts, max_length=self._network.max_length, return_scores=True,
+            _view(sound.windows()), prompts, max_length=self._network.max_length, return_scores=True,
             return_no_speech_prob=True, suppress_tokens=get_suppressed_tokens(tokenizer, [-1]),
             max_initial_timestamp_index=MAX_INITIAL_TIMESTAMP, **options,
         )  # fmt: skip
@@ -68,10 +67,11 @@ class FasterEngine:
         """See `Engine`."""
         return _tokenizer(self._network, language)
 
-    def time_words(self, states: Floats, num_frames: int, language: str, segments: list[Row]) -> None:
+    def time_words(self, sound: Sound, num_frames: int, language: str, segments: list[Row]) -> None:
         """See `Engine`."""
+        windows = sound.windows([0])  # where its alignment looks
         self._network.add_word_timestamps(
-            [segments], self.tokenizer(language), _view(states[None]), [num_frames], PREPENDED, APPENDED, 0.0
+            [segments], self.tokenizer(language), _view(windows), [num_frames], PREPENDED, APPENDED, 0.0
         )
 
 

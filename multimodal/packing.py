@@ -1,13 +1,13 @@
 """Several clips in one window: Whisper hears 30 seconds at a time, and takes as long for two."""
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 WINDOW_FRAMES = 3000  # of a log-mel spectrogram, 10 ms each
 FRAMES_PER_STATE = 2  # the encoder's second convolution halves them
 GAP_FRAMES = 100  # silence kept behind a clip, so that the next is heard as something new
-# Lengths that a clip's place is rounded up to: clips in places of one length are decoded together.
-SLOT_FRAMES = (200, 300, 400, 600, 800, 1000, 1500, 2000, WINDOW_FRAMES)
+SLOT_FRAMES = 20  # a clip's place is a multiple of these
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,14 @@ def slot_frames(frames: int) -> int:
     """Return the length of the place for a clip of so many frames."""
     if frames > WINDOW_FRAMES:
         raise ValueError(f"a clip of {frames} frames is longer than a window")
-    return next((size for size in SLOT_FRAMES if size >= frames + GAP_FRAMES), WINDOW_FRAMES)
+    return min(-(-(frames + GAP_FRAMES) // SLOT_FRAMES) * SLOT_FRAMES, WINDOW_FRAMES)
 
 
 def pack(lengths: Sequence[int], alone: Collection[int] = ()) -> list[Slot]:
     """Give each clip, named by its length in frames, a place of its own: longest first, in the first window with room.
 
-    Those whose indexes are in `alone` have a window to themselves. The answer depends on nothing else; windows are
-    numbered from 0, and none is empty.
+    Those whose indexes are in `alone` have a window to themselves; who is alone has the whole of it. The answer depends
+    on nothing else; windows are numbered from 0, and none is empty.
     """
     slots: dict[int, Slot] = {}
     filled: list[int] = []  # frames taken, by window
@@ -46,4 +46,8 @@ def pack(lengths: Sequence[int], alone: Collection[int] = ()) -> list[Slot]:
             filled.append(0)
         slots[index] = Slot(window, filled[window], size)
         filled[window] += size
-    return [slots[index] for index in range(len(lengths))]
+    sharing = Counter(slot.window for slot in slots.values())
+    return [
+        slots[index] if sharing[slots[index].window] > 1 else Slot(slots[index].window, 0, WINDOW_FRAMES)
+        for index in range(len(lengths))
+    ]

@@ -67,10 +67,9 @@ def _faster(folder: Path, device: str, compute_type: str, threads: int) -> Seque
 def _openai(weights: Weights, device: str, threads: int) -> Sequence[Engine]:
     import whisper
 
-    from multimodal.openai_engine import GivenStates, OpenAIEngine
+    from multimodal.openai_engine import OpenAIEngine
 
     network = whisper.load_model(str(checkpoint(weights)), device=device)
-    network.encoder = GivenStates(network.encoder, network.dims.n_audio_state)
     heads = _alignment_heads(weights)
     if heads:
         network.register_buffer("alignment_heads", _head_mask(network, heads).to_sparse(), persistent=False)
@@ -78,7 +77,7 @@ def _openai(weights: Weights, device: str, threads: int) -> Sequence[Engine]:
     with warnings.catch_warnings():  # whisper never closes its vocabulary; it is read once, here
         warnings.simplefilter("ignore", ResourceWarning)
         engine.tokenizer("en")
-    return engine.on_threads(threads)
+    return [engine] * threads
 
 
 def checkpoint(weights: Weights) -> Path:

@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -21,6 +22,7 @@ from multimodal.engines import (
     Floats,
     Row,
     Samples,
+    Sound,
     cut_at_timestamps,
     num_states,
     text_of,
@@ -31,10 +33,11 @@ from multimodal.settings import TranscribeSettings
 Detector: TypeAlias = Callable[[Samples, float], list[Span]]  # samples and a threshold → spans of speech in seconds
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Key: TypeAlias = tuple[str, int, bool]  # language, frames of the slot, shared window: what is decoded together
+Key: TypeAlias = tuple[str, bool]  # language, shared window: what is decoded together
 
-ENCODE_WINDOWS = 4  # at once
-DECODE_WINDOWS = 16  # at once
+ENCODE_WINDOWS = 2  # at once
+DECODE_CLIPS = 16  # at once, of shared windows
+DECODE_WINDOWS = 6  # at once, that are a clip's own: each step reads all states of each
 SILENCE = -0.8  # of a log-mel spectrogram whose loudest sound is speech
 MAX_TAILS = 3  # times that what a clip's decoding left out is heard again
 MIN_TAIL = 1.5  # seconds of speech that a decoding which stops amid it may leave out; its times are rough
@@ -160,52 +163,56 @@ class Transcriber:
         """Decode clips of like length together, each as if the rest of its window were silent."""
         alike: dict[Key, list[_Heard]] = {}
         for item in sorted(heard, key=lambda item: -item.clip.frames):
-            alike.setdefault((item.language, item.slot.frames, item.shared), []).append(item)
-        batches = [batch for items in alike.values() for batch in _chunks(items, DECODE_WINDOWS)]
+            alike.setdefault((item.language, item.shared), []).append(item)
+        batches = [
+            batch
+            for (_, shared), items in alike.items()
+            for batch in _chunks(items, DECODE_CLIPS if shared else DECODE_WINDOWS)
+        ]
 
         def decode(engine: Engine, batch: Sequence[_Heard]) -> None:
-            starts = [item.slot.states.start for item in batch] if batch[0].shared else None
-            states = np.stack([self._window(item, item.slot.states.start) for item in batch])
-            found = engine.decode(states, starts, batch[0].language, self._settings.beam_size)
+            found = engine.decode(self._sound(batch), batch[0].language, self._settings.beam_size)
             for item, decoding in zip(batch, found, strict=True):
                 item.decoding, item.start = decoding, item.slot.states.start
 
         self._map(decode, batches)
 
-    def _window(self, item: _Heard, start: int) -> Floats:
-        """Return a window's states in which only this clip is heard, from state `start` on."""
-        if not item.shared:
-            return item.states
-        assert self._silence is not None
-        window = self._silence.copy()
-        window[start : start + len(item.states)] = item.states
-        return window
+    def _sound(self, items: Sequence[_Heard]) -> Sound:
+        """Return clips of one Key as what an engine hears: nothing but the clip in each window."""
+        states = [item.states for item in items]
+        if not items[0].shared:
+            return Sound(states)
+        return Sound(states, [item.slot.states.start for item in items], self._silence)
 
     def _again(self, doubtful: Sequence[_Heard]) -> None:
         """Hear clips again, each in a window of its own, and keep the best of the tries."""
 
-        def encode(engine: Engine, item: _Heard) -> None:
-            item.slot, item.shared, item.start = Slot(0, 0, WINDOW_FRAMES), False, 0
-            item.states = engine.encode(_spectrogram(engine, [item])[None])[0]
+        def encode(engine: Engine, items: Sequence[_Heard]) -> None:
+            for item in items:
+                item.slot, item.shared, item.start = Slot(0, 0, WINDOW_FRAMES), False, 0
+            together = np.stack([_spectrogram(engine, [item]) for item in items])
+            for item, states in zip(items, engine.encode(together), strict=True):
+                item.states = states
 
-        self._map(encode, doubtful)
+        apart = [item for item in doubtful if item.shared]
+        self._map(encode, _chunks(apart, ENCODE_WINDOWS))
+        self._decode(apart)
         for item in doubtful:  # one after another: who samples does it from one seed
             item.decoding = self._best(item)
 
     def _best(self, item: _Heard) -> Decoding:
         tokenizer, tries = self._tokenizer(item), []
-        seed = zlib.crc32(item.clip.samples.tobytes())
-        for decoding in self._tries(item, seed):
+        assert item.decoding is not None
+        for decoding in chain([item.decoding], self._retries(item)):
             text = text_of(decoding, tokenizer)
             if not is_doubtful(text, decoding.avg_logprob):
                 return decoding
             tries.append((not is_repetitive(text), decoding.avg_logprob, decoding))
         return max(tries, key=lambda one: one[:2])[2]
 
-    def _tries(self, item: _Heard, seed: int) -> Iterator[Decoding]:
+    def _retries(self, item: _Heard) -> Iterator[Decoding]:
         with one_torch_thread():
-            yield from self._engine.decode(item.states[None], None, item.language, self._settings.beam_size)
-            yield from self._engine.retries(item.states, item.language, seed)
+            yield from self._engine.retries(item.states, item.language, zlib.crc32(item.clip.samples.tobytes()))
 
     def _cut(self, engine: Engine, item: _Heard) -> None:
         """Cut what was heard into segments with words, in seconds of the recording; drop what nobody said."""
@@ -213,7 +220,7 @@ class Transcriber:
         tokenizer = engine.tokenizer(item.language)
         segments = cut_at_timestamps(item.decoding, tokenizer, item.start, item.clip.frames)
         if segments and self._settings.words:
-            engine.time_words(self._window(item, 0), item.clip.frames, item.language, segments)
+            engine.time_words(self._sound([item]), item.clip.frames, item.language, segments)
         decoding = item.decoding
         whole = doubt(
             text_of(decoding, tokenizer), decoding.avg_logprob, 0.0 if item.shared else decoding.no_speech_prob
@@ -258,9 +265,8 @@ def _place(clips: Sequence[tuple[int, Clip]], alone: bool, is_tail: bool) -> lis
     """Place all clips in windows; `alone` gives each recording's first, which tells the language, one to itself."""
     firsts = {next(at for at, (whose, _) in enumerate(clips) if whose == owner) for owner in {one for one, _ in clips}}
     slots = pack([clip.frames for _, clip in clips], firsts if alone else ())
-    windows = [slot.window for slot in slots]
     return [
-        _Heard(clip, owner, slot, windows.count(slot.window) > 1, is_tail=is_tail)
+        _Heard(clip, owner, slot, slot.frames < WINDOW_FRAMES, is_tail=is_tail)
         for (owner, clip), slot in zip(clips, slots, strict=True)
     ]
 

@@ -8,7 +8,7 @@ import pytest
 
 from multimodal.audio import SAMPLE_RATE
 from multimodal.clips import Clip
-from multimodal.engines import Decoding, Floats, Row, Samples, cut_at_timestamps
+from multimodal.engines import Decoding, Floats, Row, Samples, Sound, cut_at_timestamps
 from multimodal.settings import TranscribeSettings
 from multimodal.transcriber import Transcriber, Transcript
 
@@ -53,10 +53,10 @@ class Scripted:
     def hear_language(self, states: Floats) -> tuple[str, float]:
         return ("zh", 0.8) if states[0, 0] == 1 else ("en", 0.9)
 
-    def decode(self, states: Floats, starts: Sequence[int] | None, language: str, beam_size: int) -> Sequence[Decoding]:
-        self.windows += list(states)
-        self.languages += [language] * len(states)
-        return [self._decoding(0, start) for start in starts or [0] * len(states)]
+    def decode(self, sound: Sound, language: str, beam_size: int) -> Sequence[Decoding]:
+        self.windows += list(sound.windows())
+        self.languages += [language] * len(sound.states)
+        return [self._decoding(0, start) for start in sound.starts or [0] * len(sound.states)]
 
     def retries(self, states: Floats, language: str, seed: int) -> Iterator[Decoding]:
         for number in range(1, len(self._answers)):
@@ -69,7 +69,7 @@ class Scripted:
     def tokenizer(self, language: str) -> Any:
         return self._words
 
-    def time_words(self, states: Floats, num_frames: int, language: str, segments: list[Row]) -> None:
+    def time_words(self, sound: Sound, num_frames: int, language: str, segments: list[Row]) -> None:
         for row in segments:
             row["words"] = [{"word": row["text"], "start": row["start"], "end": row["end"], "probability": 0.5}]
 
@@ -93,7 +93,9 @@ def test_each_clip_of_a_shared_window_is_decoded_as_if_the_others_were_silent() 
     assert sorted(marks, key=min) == [{1}, {2}, {3}, {4}]
     assert [row["start"] for row in heard[3].segments] == [10, 50]
     assert heard[0].segments[0]["no_speech_prob"] is None  # it tells how silent the others were made
-    assert hear(Scripted(CLEAR), [clip(1)])[0].segments[0]["no_speech_prob"] == 0
+    alone = Scripted(CLEAR)
+    assert hear(alone, [clip(1)])[0].segments[0]["no_speech_prob"] == 0
+    assert [window.shape for window in [*engine.windows, *alone.windows]] == [(1500, 2)] * 5  # always a whole window
 
 
 @pytest.mark.parametrize(
