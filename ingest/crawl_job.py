@@ -162,7 +162,7 @@ def _notes(counts: Counter[str], sources: tuple[Source, ...]) -> list[str]:
     if not sources:
         return ["no data_sources are configured; add one to crawl something"]
     notes = [f"{counts['fetched']} fetched, {counts['unchanged']} unchanged"]
-    if not any(counts[name] for name in BROUGHT):
+    if counts.total() and not any(counts[name] for name in BROUGHT):
         notes.append("no source could be reached; check data_sources, the network and network.allow_private_hosts")
     return notes
 

@@ -34,6 +34,8 @@ def test_a_folder_is_taken_in_once_and_changed_files_again(tmp_path: Path, crawl
     assert [reason for reason, _ in crawler.rejects().values()] == ["wrong_type"]
     assert (report.num_in, report.num_processed, report.num_rejected) == (4, 3, 1)
     assert crawler.run(str(folder)).batches == 0
+    (folder / "tool.exe").unlink()
+    assert crawler.run(str(folder)).notes == ["0 fetched, 0 unchanged"]  # not that no source could be reached
     (folder / "note.md").write_text("# two, revised")
     assert crawler.run(str(folder)).outputs == {"pages": 1}
 
