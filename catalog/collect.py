@@ -37,7 +37,7 @@ class Collector:
 
     def run(self) -> dict[str, dict[str, int]]:
         """Remove everything that can go; return files and bytes by kind."""
-        self._temporary_files()
+        self.temporary_files()
         self._index_files()
         leased: Iterable[str]
         with lease.collecting(self.home.root) as leased:
@@ -61,7 +61,7 @@ class Collector:
             failpoint.reach("maintain-remove")
             files.remove(found.url)
 
-    def _temporary_files(self) -> None:
+    def temporary_files(self) -> None:
         """What a killed process was writing aside."""
         for place in {str(self.home.root), self.home.warehouse}:
             if files.is_local(place):

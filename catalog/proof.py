@@ -1,5 +1,6 @@
 """Proof of a takedown: pieces of what was taken down are looked for in every byte of a home, unpacked."""
 
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ MOST = 300  # markers altogether
 TELLING_TEXT, TELLING_BYTES = 9, 24
 PIECE = 1 << 20
 MEMBER = b"\x1f\x8b\x08"  # with which a gzip member begins
+ASIDE = re.compile(r"\.[0-9a-f]{8}\.tmp$")  # the end of a file's name until it is whole
 ROWS = 1_000  # texts compared at once
 MAX_PAYLOAD = 1 << 28
 
@@ -91,9 +93,10 @@ def _holds(url: str, wanted: list[bytes]) -> bool:
 def _unpacked(url: str) -> Iterator[bytes]:
     fs, path = files.open_fs(url)
     with fs.open(path, "rb") as file:
-        if url.endswith(".parquet"):
+        kind = ASIDE.sub("", url)
+        if kind.endswith(".parquet"):
             yield from _buffers(pq.ParquetFile(file))
-        elif url.endswith(".gz"):
+        elif kind.endswith(".gz"):
             yield from _members(file)
         else:
             while piece := file.read(PIECE):

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 STAGE = Stage(PURGE, (), ("tombstones",), 1, lambda _: {}, lambda home, config: StageReport("purge"))
 RECEIPTS = "receipts"
+WRITING_HOURS = 0.1  # longer than anybody writes one file aside
 TABLES = [name for name in schema.TABLES if name not in ("tombstones", "feedback")]
 
 
@@ -141,7 +142,8 @@ def _carry_out(home: Home, config: Config, path: Path) -> dict[str, Any]:
 
 
 def _collect_unfinished(home: Home) -> None:
-    """Remove the shards of batches that nobody published and no living driver works on: they may hold it too."""
+    """Remove what dead drivers left, which may hold it too: shards of unpublished batches, files half written."""
+    Collector(home, MaintenanceSettings(grace_hours=WRITING_HOURS), time.time()).temporary_files()
     with lease.collecting(home.root) as leased:
         at_once = MaintenanceSettings(grace_hours=0, retention_hours=0)
         Collector(home, at_once, time.time()).unpublished(leased)

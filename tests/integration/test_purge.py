@@ -7,6 +7,8 @@ import json
 import os
 import random
 import re
+import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -201,6 +203,19 @@ def test_subjects_are_spelled_as_tables_spell_them(config: Config) -> None:
         "xn--bcher-kva.de", "a.com", "a.com:8080",
     ]  # fmt: skip
     assert spelled("url", "HTTP://A.com/%7ex#top") == "http://a.com/%7ex"
+
+
+def test_what_a_killed_process_was_writing_aside_goes_too_or_is_told(site: Path, config: Config) -> None:
+    run.run(config)
+    with Home.open(config.catalog) as home:
+        (shard,) = (Path(url) for url in home.view().urls("documents"))
+        old, young = (shard.with_name(f".{shard.name}.{one}.tmp") for one in ("0123abcd", "4567cdef"))
+        for aside in (old, young):
+            shutil.copy(shard, aside)
+        os.utime(old, (time.time() - 3600,) * 2)
+        told = take_down(home, config, url_of(site, "otter.html"))
+        assert not old.exists()
+        assert told["proof"]["left"] == [str(young)], "a living process may be writing it"  # type: ignore[index]
 
 
 def test_jobs_wait_until_a_killed_takedown_is_finished(site: Path, config: Config) -> None:
