@@ -8,10 +8,10 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from catalog.config_file import read_mapping
 from catalog.errors import Corrupt
 from catalog.home import View
 from catalog.schema import TABLES
-from catalog.config_file import read_mapping
 from catalog.settings import LAST_CONFIG
 
 Row = dict[str, Any]
