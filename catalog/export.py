@@ -18,6 +18,7 @@ from catalog.errors import Corrupt, InputError
 from catalog.formats import Media, to_huggingface, to_jsonl, to_parquet, to_webdataset
 from catalog.home import Home, View
 from catalog.schema import TABLES
+from catalog.spill import in_order
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -102,14 +103,16 @@ def _prepare(output: Path) -> None:
 
 def _pieces(view: View, where: str | None, split: str | None = None) -> Iterator[pa.Table]:
     chosen = " WHERE split = '" + split.replace("'", "''") + "'" if split is not None else ""
-    condition = f" WHERE ({where}\n)" if where else ""  # a new line ends a comment in the condition
+    # a new line ends a comment in the condition, and what follows it refuses a LIMIT
+    condition = f" WHERE ({where}\n) AND example_id IS NOT NULL" if where else ""
     # checked below to be one SELECT
-    text = f"SELECT * FROM (SELECT * FROM current_examples{chosen}){condition} ORDER BY example_id"  # noqa: S608
+    text = f"SELECT * FROM (SELECT * FROM current_examples{chosen}){condition}"  # noqa: S608
     with sql.connect(view, {"current_examples", *sql.mentioned(text)}) as db:
         try:
             sql.check_select(db, text)
-            for batch in db.sql(text).to_arrow_reader(FETCH_ROWS):
-                yield pa.Table.from_batches([batch]).cast(TABLES["examples"])
+            batches = (pa.Table.from_batches([batch]) for batch in db.sql(text).to_arrow_reader(FETCH_ROWS))
+            for rows in in_order((rows.cast(TABLES["examples"]) for rows in batches), "example_id"):
+                yield from (rows.slice(start, FETCH_ROWS) for start in range(0, rows.num_rows, FETCH_ROWS))
         except (duckdb.Error, InputError) as error:
             if where is None:
                 raise Corrupt(f"table examples: {error}; run headrace doctor") from error
