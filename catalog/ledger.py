@@ -17,6 +17,7 @@ from catalog.schema import BATCHES
 ORIGIN = "origin"  # the recipe of origin batches, which no setting invalidates
 COMPACT_FILES = 200  # rewrite the ledger's one-row files into one when there are more
 LINK = b"headrace.ledger"  # a file's Parquet metadata: the name of the file that holds the row before its first
+PURGE = "purge"  # the stage that publishes tombstones, and a row when what they mean is gone from the tables
 LASTING = frozenset({"tombstones", "reviews", "feedback"})  # tables whose rows no rollback takes back
 
 
@@ -58,7 +59,7 @@ class Row:
     @property
     def lasts(self) -> bool:
         """Tell whether this publishes what people said or had removed, which no rollback takes back."""
-        return not LASTING.isdisjoint(self.outputs)
+        return self.stage == PURGE or not LASTING.isdisjoint(self.outputs)
 
 
 class State:

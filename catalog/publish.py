@@ -15,7 +15,7 @@ import pyarrow as pa
 from catalog import failpoint, flow, ids, pipeline, progress
 from catalog.errors import CommitConflict, InputError
 from catalog.lease import Lease
-from catalog.ledger import ORIGIN, InputCounts, Row, State, now
+from catalog.ledger import ORIGIN, PURGE, InputCounts, Row, State, now
 from catalog.settings import Config, Resources
 from catalog.shards import DonePart, Part, PartKey, ShardWriter, cut, find_done, write_part
 from catalog.stage import Stage, StageReport, Worker
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("headrace")
 
 
-PURGE = "purge"  # the stage that publishes tombstones, and a row when what they mean is gone from the tables
 WAITING = "purges"  # takedowns that are not finished, below the root
 
 

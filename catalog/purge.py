@@ -21,9 +21,9 @@ from catalog.collect import Collector
 from catalog.errors import InputError
 from catalog.home import Home
 from catalog.keepers import keepers
-from catalog.ledger import now
+from catalog.ledger import PURGE, now
 from catalog.maintain import maintaining
-from catalog.publish import PURGE, WAITING
+from catalog.publish import WAITING
 from catalog.settings import Config, MaintenanceSettings
 from catalog.stage import Stage, StageReport
 from catalog.tombstones import Forgotten, SubjectKind, keyed_hash, read_key

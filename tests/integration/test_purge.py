@@ -125,7 +125,8 @@ def test_going_back_and_forth_brings_nothing_back(site: Path, config: Config) ->
         before = home.view().seq
         take_down(home, config, url_of(site, "heron.html"))
         for seq in (0, before):
-            snapshots.rollback(home, str(seq), False)
+            told = snapshots.rollback(home, str(seq), False)
+            assert "purge" not in told["revoked"]
             assert "heron.html" not in urls(home, "documents")
     run.run(config, again=True)
     with Home.open(config.catalog) as home:
