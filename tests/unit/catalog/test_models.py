@@ -1,5 +1,6 @@
 """Model weights: local path, packaged and checked, else the hub by name."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -69,11 +70,30 @@ def test_a_path_that_leads_nowhere_is_named(name: str) -> None:
         models.resolve("spacy", name)
 
 
+def test_weights_that_matched_are_read_again_when_they_change_or_when_asked(
+    tmp_path: Path, repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADRACE_CACHE", str(tmp_path / "cache"))
+    shutil.copytree(repo / "examples" / "tiny_clip", tmp_path / "tiny_clip")
+    weights = tmp_path / "tiny_clip" / "tiny_clip.safetensors"
+    monkeypatch.setattr(models, "examples_dir", lambda: tmp_path)
+    assert models.resolve("clip", "tiny_clip").path == tmp_path / "tiny_clip"
+    before = weights.stat()
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns))  # as a flipped bit on the disk leaves them
+    assert models.resolve("clip", "tiny_clip").path == tmp_path / "tiny_clip"
+    with pytest.raises(ModelUnavailable, match="does not match"):
+        models.resolve("clip", "tiny_clip", anew=True)
+    os.utime(weights)
+    with pytest.raises(ModelUnavailable, match="does not match"):
+        models.resolve("clip", "tiny_clip")
+
+
 @pytest.mark.parametrize("task_name", sorted(models.PACKAGED))
 def test_installed_packages_ship_what_is_pinned(task_name: tuple[models.Task, str]) -> None:
     if models.package_folder(models.PACKAGED[task_name].package) is None:
         pytest.skip("needs the extra offline-models")
-    found = models.resolve(*task_name)
+    found = models.resolve(*task_name, anew=True)
     assert found.path is not None
     assert found.path.exists()
     assert found.revision in next(iter(models.PACKAGED[task_name].sha256.values()))
