@@ -226,7 +226,9 @@ METHODS: dict[str, tuple[str, ...]] = {
         "threshold", "num_bands", "rows_per_band", "shingle_words", "shingle_chars", "keep_lookalikes", "languages",
     ),
     "semantic": ("semantic_threshold", "semantic_propose", "keep_lookalikes"),
-    "image": ("phash_distance", "image_verify", "image_threshold", "image_correlation", "image_propose"),
+    "image": (
+        "phash_distance", "image_verify", "image_threshold", "image_correlation", "image_propose", "image_turned",
+    ),
     "audio": ("audio_threshold",),
 }  # fmt: skip
 NEEDS = {"semantic": "embed", "image": "embed", "audio": "transcribe"}

@@ -44,7 +44,7 @@ def matches(view: View, nearby: Sequence[Near], settings: DedupSettings) -> Iter
 
     A pair is one if its perceptual hashes (DCT of 32 × 32 grey values, 64 bits) differ in few bits, or its vectors are
     very close as after a small crop, and if the thumbnails correlate: two screenshots of one program agree in all but
-    that.
+    that. What is turned or mirrored is proposed: an arrow to the left is none to the right.
     """
     seen = _pictures(view, {end for near in nearby for end in (near.one, near.other)})
     for near in nearby:
@@ -62,6 +62,8 @@ def matches(view: View, nearby: Sequence[Near], settings: DedupSettings) -> Iter
             yield near.one, near.other, match
         elif near.score >= settings.image_propose:
             yield near.one, near.other, Match("image", "clip", near.score, settings.image_propose, *by, True)
+        elif (score := turned(one, other)) >= settings.image_turned:
+            yield near.one, near.other, Match("image", "turned", score, settings.image_turned, *by, True)
 
 
 def correlation(one: _Picture, other: _Picture) -> float:
@@ -69,6 +71,15 @@ def correlation(one: _Picture, other: _Picture) -> float:
     if one.grey is None or other.grey is None:
         return 0.0
     return float(one.grey @ other.grey)
+
+
+def turned(one: _Picture, other: _Picture) -> float:
+    """Return the greatest correlation of two thumbnails if one may be turned by quarters and mirrored."""
+    if one.grey is None or other.grey is None:
+        return 0.0
+    upright = other.grey.reshape(SIDE, SIDE)
+    sides = (np.rot90(side, quarters) for side in (upright, upright[:, ::-1]) for quarters in range(4))
+    return max(float(one.grey @ side.reshape(-1)) for side in sides)
 
 
 def _pictures(view: View, ids: set[str]) -> dict[str, _Picture]:

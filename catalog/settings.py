@@ -90,6 +90,7 @@ class DedupSettings(Settings):
     image_threshold: float = Field(default=0.98, gt=0, le=1)
     image_correlation: float = Field(default=0.85, gt=0, le=1)
     image_propose: float = Field(default=0.97, gt=0, le=1)
+    image_turned: float = Field(default=0.9, gt=0, le=1)
     audio: bool = True
     audio_threshold: float = Field(default=0.8, gt=0, le=1)
 

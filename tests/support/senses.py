@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pyarrow as pa
-from PIL import Image
+from PIL import Image, ImageOps
 from texts import CRAWL, DAY, document
 
 from catalog import schema
@@ -32,6 +32,8 @@ EMBED = _sibling("embed", ("image_features", "thumbnails", "text_features"))
 TRANSCRIBE = _sibling("transcribe", ("transcripts",))
 EXTRACTS = Stage("extract", ("crawl",), ("documents", "media"), 1, lambda _: {}, _nothing)
 STAGES = {stage.name: stage for stage in (CRAWL, EXTRACTS, EMBED, TRANSCRIBE, DEDUP)}
+# degrees of its vector, pHash, seed of its pixels (perhaps with quarters by which it is turned, and whether mirrored)
+Picture = tuple[float, int, int | tuple[int, int, bool]]
 
 
 @dataclass
@@ -40,7 +42,7 @@ class Day:
 
     texts: dict[str, str] = field(default_factory=dict)  # by URL
     angles: dict[str, float] = field(default_factory=dict)  # by URL: degrees of the text's vector
-    pictures: dict[str, tuple[float, int, int]] = field(default_factory=dict)  # id → degrees, pHash, seed of its pixels
+    pictures: dict[str, Picture] = field(default_factory=dict)
     recordings: dict[str, tuple[str, float, str]] = field(default_factory=dict)  # id → words, seconds, hash of samples
 
 
@@ -100,9 +102,12 @@ def _vector(degrees: float) -> list[float]:
     return [math.cos(math.radians(degrees)), math.sin(math.radians(degrees))]
 
 
-def _webp(seed: int) -> bytes:
+def _webp(drawn: int | tuple[int, int, bool]) -> bytes:
+    seed, quarters, mirrored = (drawn, 0, False) if isinstance(drawn, int) else drawn
     image = Image.new("L", (4, 4))
     image.putdata([(seed * 7919 + 131 * k * k + 37 * k * seed) % 251 for k in range(16)])
+    image = ImageOps.mirror(image) if mirrored else image
+    image = image.rotate(90 * quarters)
     buffer = io.BytesIO()
     image.resize((64, 64)).save(buffer, "WEBP", lossless=True)
     return buffer.getvalue()

@@ -135,6 +135,17 @@ def test_pictures_need_a_hash_or_a_vector_and_a_thumbnail_that_agree(home: Home,
     assert away(home) == {"crop", "hash"}
 
 
+def test_a_picture_that_is_turned_or_mirrored_is_proposed(home: Home, config: Config) -> None:
+    put(home, config, 0, Day(pictures={"p": (0, 0b1111, 1)}))
+    turns = {"mirrored": (20, 0xFF00, (1, 0, True)), "left": (25, 0xF0F0, (1, 1, False)), "else": (-25, 0xF00F, 2)}
+    put(home, config, 1, Day(pictures=turns))
+    assert told(home) == [
+        ("left", "p", "image", "turned", "proposed"),
+        ("mirrored", "p", "image", "turned", "proposed"),
+    ]
+    assert away(home) == set()
+
+
 def test_recordings_are_the_same_by_their_samples_or_by_words_and_length(home: Home, config: Config) -> None:
     short = " ".join(words(8))
     put(home, config, 0, Day(recordings={"r": (STORY, 30.0, "s1"), "s": (short, 3.0, "s2")}))
