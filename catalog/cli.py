@@ -1,6 +1,7 @@
 """The command line: one command, whose words are the stages' names. Commands parse, call one function and render."""
 
 import gc
+import io
 import json
 import logging
 import os
@@ -48,10 +49,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 
 
 def show(result: dict[str, Any], as_json: bool, render: "Callable[[dict[str, Any], Console], None]") -> None:
-    """Print a result as one JSON document, or rendered for people."""
+    """Print a result as one JSON document, or rendered for people, in whatever encoding standard output has."""
     if as_json:
-        sys.stdout.write(json.dumps(result, ensure_ascii=False, default=str) + "\n")
+        is_unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+        sys.stdout.write(json.dumps(result, ensure_ascii=not is_unicode, default=str) + "\n")
         return
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     from rich.console import Console
 
     render(result, Console())

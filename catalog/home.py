@@ -204,6 +204,8 @@ class Home:
 def place_of(settings: CatalogSettings) -> tuple[Path, str]:
     """Return a home's root and warehouse, local ones as full paths."""
     root = settings.root.expanduser().absolute()
+    if any("\ud800" <= character <= "\udfff" for character in str(root)):
+        raise InputError(f"root: {root} is not UTF-8, as paths in table metadata have to be; choose another --root")
     warehouse = settings.warehouse or str(root / "warehouse")
     if files.is_local(warehouse):
         warehouse = str(files.local_path(warehouse).expanduser().absolute())

@@ -1,5 +1,7 @@
 """Wrong input ends in one line and the documented exit code, never in a traceback."""
 
+import io
+import json
 import logging
 import subprocess
 import sys
@@ -44,6 +46,18 @@ def test_an_error_of_ours_is_one_line(
     said = capsys.readouterr().err
     assert said.startswith("error: sql: only SELECT is possible here")
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_results_are_printed_in_encodings_that_lack_their_letters(
+    as_json: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    printed = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, encoding="ascii"))
+    cli.show({"title": "青蛙"}, as_json, lambda result, console: console.print(result["title"]))
+    sys.stdout.flush()
+    said = printed.getvalue().decode("ascii")
+    assert (json.loads(said) == {"title": "青蛙"}) if as_json else (said.strip() == r"\u9752\u86d9")
 
 
 def test_who_runs_a_command_has_a_number_where_there_is_no_name(monkeypatch: pytest.MonkeyPatch) -> None:

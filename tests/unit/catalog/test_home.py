@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from catalog.errors import Corrupt
+from catalog.errors import Corrupt, InputError
 from catalog.home import Home
 from catalog.proving import toychain
 from catalog.settings import CatalogSettings
@@ -23,6 +23,12 @@ def test_tables_without_their_catalog_are_not_taken_for_a_new_home(tmp_path: Pat
         (tmp_path / "catalog.db").touch()
     with pytest.raises(Corrupt, match=r"catalog\.db is missing or empty .* restore it"):
         Home.open(CatalogSettings(root=tmp_path))
+
+
+def test_a_path_that_no_table_can_name_is_refused_in_a_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is not UTF-8"):
+        Home.open(CatalogSettings(root=tmp_path / "a\udcff"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_new_home_is_empty(tmp_path: Path) -> None:
