@@ -1,6 +1,6 @@
 """Annotate texts: one `nlp.pipe` pass per language gives entities, relations and topics."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Row: TypeAlias = dict[str, Any]
 
+PORTION = 100_000  # characters that spaCy has in its arrays at once: a kilobyte or two each, and no slower than more
 # What is annotated, whichever table it comes from.
 SUBJECTS = pa.schema([(name, pa.string()) for name in ("subject_id", "subject_kind", "url", "language", "text")])
 
@@ -97,7 +98,8 @@ class Pipeline:
         self.max_length = nlp.max_length
 
     def annotate(self, rows: Sequence[Row]) -> list[Row]:
-        docs = self.nlp.pipe(row["text"] or "" for row in rows)
+        texts = [row["text"] or "" for row in rows]
+        docs = (doc for portion in portions(texts) for doc in self.nlp.pipe(portion))
         return [self._row(row, doc) for row, doc in zip(rows, docs, strict=True)]
 
     def _row(self, row: Row, doc: "Doc") -> Row:
@@ -130,6 +132,20 @@ class Pipeline:
         places = set_schema_labels(doc, self._schema)
         relations = [*found_relations(doc, found, places, self._learned), *self._relations.find(doc, doc.ents)]
         return doc.ents, [found.scores[index] for index in places], strongest(relations)
+
+
+def portions(texts: Iterable[str]) -> Iterator[list[str]]:
+    """Cut texts into runs of at most PORTION characters, or of one text."""
+    run: list[str] = []
+    size = 0
+    for text in texts:
+        if run and size + len(text) > PORTION:
+            yield run
+            run, size = [], 0
+        run.append(text)
+        size += len(text)
+    if run:
+        yield run
 
 
 def _subjects(rows: pa.Table, kind: str, id_column: str) -> pa.Table:

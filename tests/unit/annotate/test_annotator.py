@@ -1,11 +1,14 @@
 """From texts to `annotations` and `rejects`: every row is accounted for, only schema labels come out."""
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
 
-from annotate.annotator import SUBJECTS, Annotator, document_subjects, transcript_subjects
+from annotate.annotator import PORTION, SUBJECTS, Annotator, document_subjects, portions, transcript_subjects
 from annotate.settings import AnnotationSchema
 from catalog import schema
 from catalog.models import Weights, resolve
@@ -104,3 +107,12 @@ def test_documents_and_transcripts_become_subjects() -> None:
     assert transcript_subjects(transcripts).to_pylist() == [
         {"subject_id": "m", "subject_kind": "transcript", "url": None, "language": "en", "text": "t"}
     ]
+
+
+@given(st.lists(st.integers(0, 150_000), max_size=8))
+def test_portions_hold_every_text_in_order_and_no_more_than_fits(sizes: list[int]) -> None:
+    texts = ["x" * size for size in sizes]
+    found = list(portions(texts))
+    assert [text for portion in found for text in portion] == texts
+    assert all(len(portion) == 1 or sum(map(len, portion)) <= PORTION for portion in found)
+    assert all(sum(map(len, one)) + len(other[0]) > PORTION for one, other in pairwise(found))
