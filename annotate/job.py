@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 COLUMNS = {"extract": ("documents", ["document_id", "url", "language", "text"]),
            "transcribe": ("transcripts", ["media_id", "language", "text"])}  # fmt: skip
-DEFAULT = Resources(cpus=1.0, batch_size=64)
+DEFAULT = Resources(cpus=1.0)
 PART_ROWS = 500
 
 

@@ -36,7 +36,6 @@ class Resources(Settings):
     workers: int = Field(default=1, ge=1)
     cpus: float = Field(default=1.0, ge=0)
     gpus: float = Field(default=0.0, ge=0)
-    batch_size: int = Field(default=32, ge=1)
     stall_seconds: float = Field(default=900.0, gt=0)
 
     @field_validator("gpus")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from catalog.home import Home, View
     from catalog.publish import Batch, Plan
 
-DEFAULT = Resources(workers=2, cpus=1.0, batch_size=100)
+DEFAULT = Resources(workers=2, cpus=1.0)
 PART_ROWS = 500
 
 

@@ -72,7 +72,7 @@ def message(path: Path, **overrides: object) -> str:
         ("training: {max_seq_lenth: 1}", ["'training.max_seq_lenth'", "did you mean 'max_seq_length'?"]),
         ("extra: {stepz: 1}", ["'extra.stepz'", "did you mean 'steps'?"]),
         ("resources: {embed: {gpu: 1}}", ["'resources.embed.gpu'", "did you mean 'gpus'?"]),
-        ("resources: {embed: {zzz: 1}}", ["'resources.embed.zzz'", "known: batch_size, cpus, gpus"]),
+        ("resources: {embed: {zzz: 1}}", ["'resources.embed.zzz'", "known: cpus, gpus"]),
         ("resources: {embedd: {}}", ["resources.embedd", "'embed'"]),
         ("sources: [{url: u, deph: 2}]", ["sources.0", "deph", "did you mean 'depth'?"]),
         ("stages: [crawl, extrct]", ["stages.1", "'extract'", "given: 'extrct'"]),
