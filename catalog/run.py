@@ -27,6 +27,10 @@ def open_home(config: Config) -> Home:
     given = dict(config.given)
     if config.catalog.warehouse:  # commands that take no configuration may run in another folder
         given["warehouse"] = home.warehouse
+    monitoring = given.get("monitoring") or {}
+    if repository := (monitoring.get("versioning") or {}).get("repository"):  # likewise
+        place = {"repository": str(Path(repository).expanduser().absolute())}
+        given["monitoring"] = {**monitoring, "versioning": {**monitoring["versioning"], **place}}
     if config.catalog.catalog:
         given["catalog"] = without_secrets(config.catalog.catalog)
     remembered = json.dumps(given, indent=1, sort_keys=True, ensure_ascii=False, default=str).encode()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from catalog import run
+from catalog import evidence, run
 from catalog.home import Home
 from catalog.settings import Config
 
@@ -19,6 +19,17 @@ def test_a_relative_warehouse_is_found_from_any_folder(tmp_path: Path, monkeypat
     with Home.open(run.last_config(tmp_path / "home").catalog) as home:
         assert home.warehouse == warehouse == str(tmp_path / "lake")
     assert list(elsewhere.iterdir()) == []
+
+
+def test_model_versions_in_a_relative_folder_are_found_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"root": str(tmp_path / "home"), "monitoring": {"versioning": {"repository": "versions"}}}
+    monkeypatch.chdir(tmp_path)
+    run.open_home(Config(given)).close()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert evidence.model_repository(tmp_path / "home") == tmp_path / "versions"
 
 
 def test_a_warehouse_that_nobody_set_moves_with_its_home(tmp_path: Path) -> None:
