@@ -39,6 +39,7 @@ class Reject:
 
 def decode_image(payload: bytes, max_pixels: int = 40_000_000, max_frames: int = 1_000) -> Picture | Reject:
     """Return the first frame as an upright RGB image on white, or a Reject; allocate nothing above `max_pixels`."""
+    Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, max_pixels)  # Pillow's own limit is not to be the lower
     try:
         with Image.open(io.BytesIO(payload), formats=FORMATS) as image:
             width, height = image.size

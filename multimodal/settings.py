@@ -2,9 +2,9 @@
 
 from pathlib import Path
 from string import Formatter
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import ByteSize, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, ByteSize, Field, ValidationInfo, field_validator, model_validator
 
 from catalog.settings import Settings
 
@@ -16,6 +16,16 @@ LABELS = (
     "money", "map", "chart", "diagram", "screenshot", "page of text", "logo", "sign", "flag", "drawing", "painting",
     "photograph",
 )  # fmt: skip
+
+
+def _language(value: str) -> str:
+    """Refuse what no text's language is ever called."""
+    if not (value.isascii() and value.isalpha() and value.islower() and len(value) in (2, 3)):
+        raise ValueError(f"'{value}' is no ISO 639 code; write it as en or zh, without script and region")
+    return value
+
+
+Language = Annotated[str, AfterValidator(_language)]
 
 
 class EmbedSettings(Settings):
@@ -60,7 +70,7 @@ class TranscribeSettings(Settings):
 
     backend: Literal["auto", "whisper", "faster-whisper"] = "auto"  # auto: faster-whisper where it is installed
     compute_type: Literal["float32", "int8"] = "float32"  # of faster-whisper on a CPU; on a GPU it is float16
-    language: str | None = None  # ISO 639-1; default: heard by the model in each recording, which is slower
+    language: Language | None = None  # ISO 639-1; default: heard by the model in each recording, which is slower
     beam_size: int = Field(default=1, ge=1, le=10)  # 1 is greedy; what is doubtful is heard again with 5
     words: bool = True  # times and confidence of every word
     max_seconds: float = Field(default=3600.0, gt=0)
@@ -112,7 +122,7 @@ class FuseSettings(Settings):
     """How documents and their media become training examples; every field changes results."""
 
     template: FuseTemplate = FuseTemplate()
-    languages: dict[str, FuseTemplate] = Field(default_factory=dict)  # templates of documents in these (ISO 639-1)
+    languages: dict[Language, FuseTemplate] = Field(default_factory=dict)  # templates of documents in these (ISO 639-1)
     num_tags: int = Field(default=3, ge=0)
     min_tag_score: float = Field(default=0.5, ge=0, le=1)  # what a small CLIP says below it is often wrong
     val: float = Field(default=0.1, ge=0, lt=1)  # share of duplicate clusters held out for choosing between models

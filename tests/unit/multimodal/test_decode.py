@@ -152,3 +152,12 @@ def test_damage_never_escapes(seed: int, name: str, edits: list[tuple[int, int]]
 def test_any_bytes_give_a_picture_or_a_reason(payload: bytes) -> None:
     result = decode_image(payload)
     assert isinstance(result, Reject) or result.mode == "RGB"
+
+
+def test_a_limit_above_pillows_own_is_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    buffer = io.BytesIO()
+    Image.new("RGB", (20, 20)).save(buffer, "PNG")
+    assert not isinstance(decode_image(buffer.getvalue(), max_pixels=400), Reject)
+    refused = decode_image(buffer.getvalue(), max_pixels=399)
+    assert isinstance(refused, Reject) and refused.reason is Reason.TOO_MANY_PIXELS

@@ -28,6 +28,8 @@ def test_defaults_need_nothing() -> None:
         ({"embed": {"min_aesthetic": 5}}, "min_aesthetic needs aesthetic"),
         ({"transcribe": {"backend": "wisper"}}, "transcribe.backend"),
         ({"transcribe": {"beam_size": 0}}, "transcribe.beam_size"),
+        ({"transcribe": {"language": "english"}}, "transcribe.language: .*no ISO 639 code"),
+        ({"fuse": {"languages": {"zh-Hans": {"image": ""}}}}, "'zh-Hans' is no ISO 639 code"),
     ],
 )
 def test_mistakes_are_named(given: dict[str, object], named: str) -> None:
