@@ -16,6 +16,8 @@ from catalog.models import Weights
 from multimodal.audio import SAMPLE_RATE, decode_audio
 from multimodal.backends import choose_backend
 from multimodal.clips import GAP, PAD, WINDOW, join_spans
+from multimodal.doubts import is_repetitive
+from multimodal.engines import Sound, text_of
 from multimodal.packing import WINDOW_FRAMES
 from multimodal.settings import TranscribeSettings
 from multimodal.speech import VoiceDetector, load_transcriber
@@ -109,6 +111,21 @@ def test_every_further_try_is_the_same_again(backend: str, load: Load, shared: P
     assert tries[0] == tries[1]
     assert len(tries[0]) == 2
     assert "weasel" in engine.tokenizer("en").decode(tries[0][0]).lower()
+
+
+def test_what_goes_round_in_a_circle_is_heard_again_until_it_does_not(load: Load, shared: Path) -> None:
+    names = ("demo-moreinfo", "conf-adminmenu-18")  # two who speak at once get a greedy decoding stuck
+    one, two = (read(shared / "data" / "speech" / f"asterisk-en_{name}.wav") for name in names)
+    mixed = two * np.float32(0.5)
+    mixed[: len(one)] += one * np.float32(0.5)
+    transcriber = load("faster-whisper")
+    engine = transcriber._engine
+    (clip,) = transcriber.find_speech(mixed)
+    states = engine.encode(engine.spectrogram(clip.samples, WINDOW_FRAMES)[None])
+    (greedy,) = engine.decode(Sound(list(states)), "en", 1)
+    assert is_repetitive(text_of(greedy, engine.tokenizer("en")))
+    (found,) = hear(transcriber, mixed)
+    assert found.text and not is_repetitive(found.text)
 
 
 @BACKENDS
