@@ -25,8 +25,6 @@ from catalog.warc import iterate_segment
 Mask: TypeAlias = Callable[[str, pa.Table], Any]
 Moved: TypeAlias = tuple[str, int] | None  # a file and its rows; None where no row is left
 STORED = 65_535  # bytes of one stored block of deflate (RFC 1951)
-FIXED = 10 + 8  # of a gzip member: header, and checksum with size (RFC 1952)
-BLOCK = 5  # of a stored block
 RECORD = (
     "WARC/1.1\r\nWARC-Type: metadata\r\nWARC-Record-ID: <urn:uuid:00000000-0000-0000-0000-000000000000>\r\n"
     "WARC-Date: 1970-01-01T00:00:00Z\r\nX-Purged: {pad}\r\nContent-Length: {length}\r\n\r\n"

@@ -19,7 +19,6 @@ from catalog.urls import canonical
 Kind: TypeAlias = Literal["url", "host", "hash", "id", "cluster"]
 Row: TypeAlias = dict[str, Any]
 LOCATOR = ("warc_path", "warc_offset", "warc_length")
-SCALARS = {"media": ("media_id", "url")}  # a payload may stand under several URLs: only these rows of it go
 OF_MEDIA = ("image_features", "image_patches", "thumbnails", "transcripts", "audio_states")
 OF_DOCUMENTS = ("text_features",)
 
