@@ -113,15 +113,19 @@ def chosen(curves: Curves) -> dict[str, Any]:
 
 
 def part(items: Any, groups: Sequence[set[int]], half: str) -> Any:
-    """Return the pairs or groups of one half: all copies of a text are in one, by the hash of the first."""
-    first = {member: min(members) for members in groups for member in members}
+    """Return the pairs or groups of one half: all copies of a text are in one, drawn by hash, as many in each."""
+    drawn = sorted(groups, key=lambda members: _drawn(min(members)))
+    half_of = {member: number % 2 for number, members in enumerate(drawn) for member in members}
 
     def in_half(item: Any) -> bool:
         record = min(item) if isinstance(item, set) else item[0]
-        digest = hashlib.sha256(str(first.get(record, record)).encode()).digest()
-        return (digest[0] % 2 == 0) == (half == "test")
+        return half_of.get(record, _drawn(record) % 2) == (half == "test")
 
     return [item for item in items if in_half(item)]
+
+
+def _drawn(record: int) -> int:
+    return int.from_bytes(hashlib.sha256(str(record).encode()).digest()[:8], "big")
 
 
 def clusters(pairs: dict[tuple[int, int], str]) -> list[set[int]]:
