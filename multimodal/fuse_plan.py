@@ -7,7 +7,8 @@ import pyarrow as pa
 
 from catalog.dedup import REFUSAL, opt_outs
 from catalog.home import View
-from catalog.publish import PURGE, Batch, Input, Plan
+from catalog.ledger import PURGE
+from catalog.publish import Batch, Input, Plan
 from catalog.verdicts import set_aside
 from multimodal.fuse import INPUTS, fused_id, resolve_media
 from multimodal.newest import pictures_of, speech_of
