@@ -68,8 +68,8 @@ class RelationFinder:
         """Return each related pair that no negation denies once per label, with the highest confidence, in order."""
         owner = {token.i: index for index, span in enumerate(entities) for token in span}
         best: dict[tuple[int, int, str], Relation] = {}
-        for sentence in _sentences(doc, entities):
-            for pattern, ends, tokens in self._matches(sentence):
+        for sentence, labels in _sentences(doc, entities):
+            for pattern, ends, tokens in self._matches(sentence, labels):
                 head, tail = (owner.get(sentence.start + end) for end in ends)
                 if head is None or tail is None or head == tail or _apart(doc, entities[head], entities[tail]):
                     continue
@@ -81,7 +81,9 @@ class RelationFinder:
                 best[pair] = max(best.get(pair, found), found, key=lambda relation: relation.score)
         return sorted(best.values())
 
-    def _matches(self, sentence: "Span") -> Iterator[tuple[Pattern, tuple[int, int], Sequence[int]]]:
+    def _matches(
+        self, sentence: "Span", labels: Counter[str]
+    ) -> Iterator[tuple[Pattern, tuple[int, int], Sequence[int]]]:
         """Yield each match's pattern, the places of its head and tail, and those of all its tokens."""
         surface: Any = self._surface(sentence, with_alignments=True) if len(self._surface) else ()
         for key, start, end, alignment in surface:
@@ -91,7 +93,6 @@ class RelationFinder:
         if not sentence.doc.has_annotation("DEP"):
             return
         # matching costs milliseconds, and most patterns' entities are not in the sentence
-        labels = Counter(span.label_ for span in sentence.ents)
         possible = [
             matcher
             for ends, matcher in self._matchers.items()
@@ -105,14 +106,15 @@ class RelationFinder:
                     yield pattern, (tokens[_node(pattern, "head")], tokens[_node(pattern, "tail")]), tokens
 
 
-def _sentences(doc: "Doc", entities: "Sequence[Span]") -> "Iterable[Span]":
-    """Yield the sentences that hold at least two entities."""
+def _sentences(doc: "Doc", entities: "Sequence[Span]") -> "Iterable[tuple[Span, Counter[str]]]":
+    """Yield the sentences that hold at least two entities, with the labels of those; `Span.ents` reads all the text."""
     if len(entities) < 2:
         return
     starts = [span.start for span in entities]
     for sentence in doc.sents:
-        if bisect_left(starts, sentence.end) - bisect_left(starts, sentence.start) > 1:
-            yield sentence
+        first, last = bisect_left(starts, sentence.start), bisect_left(starts, sentence.end)
+        if last - first > 1:
+            yield sentence, Counter(span.label_ for span in entities[first:last])
 
 
 def _node(pattern: Pattern, name: str) -> int:
