@@ -154,7 +154,7 @@ FIGURES = (
 
 
 def scoreboard(only: Iterable[int] = (), short: bool = False, output: Path | None = None) -> dict[str, Any]:
-    """Measure the figures (all, or `only` these); write them to `output` too, if given.
+    """Measure the figures (all, or `only` these); write each to `output` too, as soon as it is known.
 
     Raise InputError for a figure that there is not, or under `python -O`.
     """
@@ -163,21 +163,38 @@ def scoreboard(only: Iterable[int] = (), short: bool = False, output: Path | Non
     wanted = set(only) or {figure.number for figure in FIGURES}
     if unknown := wanted - {figure.number for figure in FIGURES}:
         raise InputError(f"--only {min(unknown)}: there is no such figure; there are 1 to {len(FIGURES)}")
-    rows = []
+    rows: list[dict[str, Any]] = []
     with progress.bar("scoreboard", len(wanted)) as bar:
         for figure in FIGURES:
             if figure.number in wanted:
                 bar.note(figure.what)
                 rows.append(_row(figure, short))
+                if output is not None:
+                    _write(output, _document(rows, short))
                 bar.advance(1)
-    result = {
+    return _document(rows, short)
+
+
+def _document(rows: list[dict[str, Any]], short: bool) -> dict[str, Any]:
+    return {
         "rows": rows, "short": short, "ok": all(row["met"] is not False for row in rows),
         "time": datetime.now(UTC).isoformat(timespec="seconds"), "version": version("headrace"),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}, Python {platform.python_version()}",
     }  # fmt: skip
-    if output is not None:
-        files.replace(str(output.absolute()), (json.dumps(result, indent=1, ensure_ascii=False) + "\n").encode())
-    return result
+
+
+def _write(output: Path, found: dict[str, Any]) -> None:
+    """Put what was found into a file; the other figures that it holds of the same form and system stay."""
+    try:
+        before = json.loads(output.read_text(encoding="utf-8"))
+        same = all(before[name] == found[name] for name in ("short", "version", "system"))
+        kept = [row for row in before["rows"] if row["figure"] not in {new["figure"] for new in found["rows"]}]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):  # none yet, or another document
+        same, kept = False, []
+    if same:
+        rows = sorted([*kept, *found["rows"]], key=lambda row: int(row["figure"]))
+        found = found | {"rows": rows, "ok": all(row["met"] is not False for row in rows)}
+    files.replace(str(output.absolute()), (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def _row(figure: Figure, short: bool) -> dict[str, Any]:
@@ -196,6 +213,7 @@ def _row(figure: Figure, short: bool) -> dict[str, Any]:
             log.setLevel(level)
     seconds = round(time.monotonic() - started, 1)
     told = {"figure": figure.number, "what": figure.what, "target": figure.target, "seconds": seconds}
+    told["time"] = datetime.now(UTC).isoformat(timespec="seconds")
     return {**told, **asdict(found), "problems": list(found.problems)}
 
 

@@ -98,6 +98,14 @@ def test_the_command_tells_met_missed_and_not_measured_apart(tmp_path: Path, mon
     some = CliRunner().invoke(app, ["scoreboard", "--only", "1", "--only", "2"])
     assert some.exit_code == 0, "what cannot be measured here is no failure"
     assert "apt install strace" in " ".join(some.stdout.split())
+    again = CliRunner().invoke(app, ["scoreboard", "--short", "--only", "1", "--output", str(tmp_path / "told.json")])
+    assert again.exit_code == 0
+    kept = json.loads((tmp_path / "told.json").read_text())
+    assert [row["figure"] for row in kept["rows"]] == [1, 2, 3], "what was measured before stays"
+    assert kept["rows"][1:] == rows[1:]
+    assert not kept["ok"]
+    CliRunner().invoke(app, ["scoreboard", "--only", "1", "--output", str(tmp_path / "told.json")])
+    assert [row["value"] for row in json.loads((tmp_path / "told.json").read_text())["rows"]] == ["long"]
     with pytest.raises(InputError, match="--only 7: there is no such figure"):
         scoreboard.scoreboard([7])
 
