@@ -179,3 +179,17 @@ def _pair(name: str, confidence: float) -> dict[str, object]:
             {"LEFT_ID": "head", "REL_OP": ">", "RIGHT_ID": "tail", "RIGHT_ATTRS": {"ENT_TYPE": "LOCATION"}},
         ],
     }
+
+
+@pytest.mark.parametrize("run", [1, 12, 25])
+def test_a_long_text_read_in_runs_gives_what_it_gives_whole(
+    nlp: Language, monkeypatch: pytest.MonkeyPatch, run: int
+) -> None:
+    text = (
+        "Maria Lopez, president of Siemens, spoke. Frogs need water. John Smith, who works for Microsoft, resigned.\n\n"
+        "They flew to Paris, France on Monday. Munich is in Germany. Carl Diaz never worked for Siemens."
+    )
+    whole = relate(nlp, text)
+    assert len(whole) == 4
+    monkeypatch.setattr("annotate.relations.RUN", run)
+    assert relate(nlp, text) == whole
