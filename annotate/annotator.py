@@ -1,5 +1,6 @@
 """Annotate texts: one `nlp.pipe` pass per language gives entities, relations and topics."""
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from spacy.language import Language
     from spacy.tokens import Doc, Span
 
+log = logging.getLogger("headrace")
 Row: TypeAlias = dict[str, Any]
 
 PORTION = 100_000  # characters that spaCy has in its arrays at once: a kilobyte or two each, and no slower than more
@@ -96,6 +98,12 @@ class Pipeline:
         self._annotator = model_version(weights) or weights.name
         self._version = settings_hash(result_settings(annotation))[:12]
         self.max_length = nlp.max_length
+        given = {annotation.label(label) for label in nlp.pipe_labels.get("ner", annotation.entities)}
+        if missing := [label for label in annotation.entities if label not in given]:
+            log.warning(
+                "annotation_schema.entities: nothing that %s finds is called %s; label_map says what its labels become",
+                weights.name, " or ".join(missing),
+            )  # fmt: skip
 
     def annotate(self, rows: Sequence[Row]) -> list[Row]:
         texts = [row["text"] or "" for row in rows]

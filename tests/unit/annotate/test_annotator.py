@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,6 +56,16 @@ def test_only_labels_of_the_schema_are_emitted(weights: Weights) -> None:
     (row,) = people(subjects(("a", "en", ENGLISH)))["annotations"].to_pylist()
     assert {entity["label"] for entity in row["entities"]} == {"PERSON"}
     assert row["relations"] == []
+
+
+def test_a_label_that_the_model_does_not_know_is_told(weights: Weights, caplog: pytest.LogCaptureFixture) -> None:
+    Annotator(AnnotationSchema(entities=("PERSON", "GENE"), relations=()), {"en": weights})
+    (told,) = caplog.messages
+    assert told.startswith("annotation_schema.entities: nothing that en_core_web_sm finds is called GENE;")
+    Annotator(
+        AnnotationSchema(entities=("PERSON", "GENE"), relations=(), label_map={"PRODUCT": "GENE"}), {"en": weights}
+    )
+    assert caplog.messages == [told]
 
 
 def test_a_language_without_a_model_is_an_honest_reject(annotator: Annotator) -> None:
