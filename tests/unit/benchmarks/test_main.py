@@ -54,3 +54,10 @@ def test_publish_measures_both_sides_of_the_same_files(repo: Path) -> None:
     found = json.loads(done.stdout)
     assert found["ratio"] == found["mean_seconds"]["ours"] / found["mean_seconds"]["bare"]
     assert all(found["peak_mib"][side] > 50 for side in ("ours", "bare", "bare_unchecked"))
+
+
+def test_the_page_of_measurements_is_made_of_the_newest_results(repo: Path) -> None:
+    made = [sys.executable, "-c", "from benchmarks.report import page; print(page(), end='')"]
+    done = subprocess.run(made, cwd=repo, capture_output=True, text=True)
+    assert done.stdout == (repo / "benchmarks" / "README.md").read_text(), "run python -m benchmarks.report"
+    assert done.stdout.count("\n| ") > 10
