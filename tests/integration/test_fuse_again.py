@@ -10,7 +10,9 @@ from catalog import purge
 from catalog import run as running
 from catalog.export import current_examples
 from catalog.home import Home
+from catalog.schema import TABLES
 from catalog.settings import Config
+from catalog.shards import open_dataset
 from catalog.why import why
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -107,6 +109,6 @@ def test_another_clip_model_writes_beside_the_old_and_segments_say_which(tmp_pat
     ]
     assert {place["model"] for place in placements} == {None, str(other)}
     assert str(other) != before
-    everything = site.home().store  # the old rows are still there, for a rollback
-    old = everything.dataset(site.home().view().urls("image_features"), None).to_table(columns=["model"])
+    urls = site.home().view().urls("image_features")  # the old rows are still there, for a rollback
+    old = open_dataset(urls, TABLES["image_features"]).to_table(columns=["model"])
     assert set(old["model"].to_pylist()) == {before, str(other)}

@@ -47,12 +47,13 @@ def test_what_is_damaged_is_named(registry: Registry, plan: Path, tmp_path: Path
     registry.add(manifest("r1", weights={"merged": sha256}), plan, promote=True)
     assert list(registry.problems()) == []
     heads = registry.folder / ".git/refs/heads/main"
-    blob = next(path for path in (registry.folder / ".git/objects").glob("??/*"))
+    objects = sorted((registry.folder / ".git/objects").glob("??/*"))  # blobs, trees and commits
+    assert len(objects) >= 4
     for path, said in {
         registry.folder / "versions/v1/plan.parquet": "plan.parquet is not as it was committed",
         registry.folder / "promoted": "promoted is not as it was committed",
         registry.shelf / sha256 / "model.safetensors": "do not match their SHA-256",
-        blob: blob.name,
+        **{path: path.name for path in objects},
         heads: "names a commit that is not there",
     }.items():
         before = path.read_bytes()
