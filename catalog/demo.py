@@ -54,7 +54,7 @@ def configuration(root: Path, site: str, engine: str) -> Config:
             "entities": ["PERSON", "ORGANIZATION", "LOCATION"],
             "relations": ["WORKS_FOR", "LOCATED_IN"],
         },
-        "transcribe": {"beam_size": 5},
+        "transcribe": {"beam_size": 5, "share_windows": False},
         "training_args": TRAINING,
     }
     return Config(given, where="the demo's configuration")

@@ -72,6 +72,7 @@ class TranscribeSettings(Settings):
     compute_type: Literal["float32", "int8"] = "float32"  # of faster-whisper on a CPU; on a GPU it is float16
     language: Language | None = None  # ISO 639-1; default: heard by the model in each recording, which is slower
     beam_size: int = Field(default=1, ge=1, le=10)  # 1 is greedy; what is doubtful is heard again with 5
+    share_windows: bool = True  # between recordings: faster, but what is heard depends a little on the others
     words: bool = True  # times and confidence of every word
     max_seconds: float = Field(default=3600.0, gt=0)
     max_bytes: ByteSize = Field(default=ByteSize(200_000_000), ge=1)

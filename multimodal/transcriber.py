@@ -4,7 +4,7 @@ import queue
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, TypeAlias, TypeVar
 
@@ -106,7 +106,11 @@ class Transcriber:
         languages: dict[int, tuple[str, float | None]] = {}
         clips = [(owner, clip) for owner, clips in enumerate(recordings) for clip in clips]
         for round_number in range(1 + MAX_TAILS):
-            fresh = _place(clips, alone=told is None and not languages, is_tail=round_number > 0)
+            slots = _slots(clips, self._settings.share_windows, told is None and not languages)
+            fresh = [
+                _Heard(clip, owner, slot, slot.frames < WINDOW_FRAMES, is_tail=round_number > 0)
+                for (owner, clip), slot in zip(clips, slots, strict=True)
+            ]
             self._encode(fresh)
             languages = languages or self._languages(fresh, told)
             for item in fresh:
@@ -261,14 +265,19 @@ def _chunks(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
-def _place(clips: Sequence[tuple[int, Clip]], alone: bool, is_tail: bool) -> list[_Heard]:
-    """Place all clips in windows; `alone` gives each recording's first, which tells the language, one to itself."""
-    firsts = {next(at for at, (whose, _) in enumerate(clips) if whose == owner) for owner in {one for one, _ in clips}}
-    slots = pack([clip.frames for _, clip in clips], firsts if alone else ())
-    return [
-        _Heard(clip, owner, slot, slot.frames < WINDOW_FRAMES, is_tail=is_tail)
-        for (owner, clip), slot in zip(clips, slots, strict=True)
-    ]
+def _slots(clips: Sequence[tuple[int, Clip]], shared: bool, alone: bool) -> list[Slot]:
+    """Place clips in windows, which recordings share or do not; `alone` gives the first of each one to itself."""
+    mine: dict[int, list[int]] = {}
+    for at, (owner, _) in enumerate(clips):
+        mine.setdefault(owner, []).append(at)
+    firsts = {owned[0] for owned in mine.values()} if alone else set()
+    slots: dict[int, Slot] = {}
+    for group in [range(len(clips))] if shared else mine.values():
+        taken = 1 + max((slot.window for slot in slots.values()), default=-1)
+        lengths = [clips[at][1].frames for at in group]
+        placed = pack(lengths, [number for number, at in enumerate(group) if at in firsts])
+        slots |= {at: replace(slot, window=taken + slot.window) for at, slot in zip(group, placed, strict=True)}
+    return [slots[at] for at in range(len(clips))]
 
 
 def _tail(item: _Heard) -> Clip | None:

@@ -23,13 +23,13 @@ WRITTEN = [name for name in TABLES if name not in ("tombstones", "reviews", "fee
 
 
 # the last bits of a model's numbers depend on which other rows shared its batch: a killed crawl cuts batches elsewhere
-NUMBERS = {"vector", "score"}
+NUMBERS = {"vector", "score", "probability", "avg_logprob", "no_speech_prob"}
 
 
 def content(home: Home, table: str, skip: Set[str] = frozenset()) -> list[str]:
     """Every live row of a table without the moment of its crawl and the columns to skip, sorted."""
     rows = home.view().read(table).to_pylist()
-    skipped = MOMENT | (skip if table in ("image_features", "text_features") else set())
+    skipped = MOMENT | (skip if table in ("image_features", "text_features", "transcripts") else set())
     return sorted(json.dumps(_kept(row, skipped), sort_keys=True, default=str) for row in rows)
 
 

@@ -41,6 +41,7 @@ class Scripted:
         self.is_multilingual = multilingual
         self._answers = answers
         self._words = Words()
+        self.encoded: list[set[float]] = []
         self.windows: list[Floats] = []
         self.languages: list[str] = []
 
@@ -48,6 +49,7 @@ class Scripted:
         return np.full((2, frames), samples[0] if len(samples) else 0, np.float32)
 
     def encode(self, spectrograms: Floats) -> Floats:
+        self.encoded += [set(np.unique(window).tolist()) for window in spectrograms]
         return np.moveaxis(spectrograms[:, :, ::2], 1, 2)
 
     def hear_language(self, states: Floats) -> tuple[str, float]:
@@ -96,6 +98,15 @@ def test_each_clip_of_a_shared_window_is_decoded_as_if_the_others_were_silent() 
     alone = Scripted(CLEAR)
     assert hear(alone, [clip(1)])[0].segments[0]["no_speech_prob"] == 0
     assert [window.shape for window in [*engine.windows, *alone.windows]] == [(1500, 2)] * 5  # always a whole window
+
+
+def test_recordings_share_windows_unless_one_says_not() -> None:
+    recordings = [clip(1)], [clip(2)], [], [clip(3), clip(4, start=50)]
+    for shared, windows in ((True, [{1, 2, 3, 4}]), (False, [{1}, {2}, {3, 4}])):
+        engine = Scripted(CLEAR)
+        heard = hear(engine, *recordings, share_windows=shared)
+        assert [found.text for found in heard] == ["all is well"] * 2 + ["", "all is well all is well"]
+        assert [window for window in engine.encoded if max(window) > 0] == windows  # beside one of silence
 
 
 @pytest.mark.parametrize(
