@@ -15,11 +15,11 @@ from pathlib import Path
 from catalog import failpoint, files, lease
 from catalog.audit import count_rows
 from catalog.compact import FOLDER, data_files, read_manifest
+from catalog.erase import take_out
 from catalog.home import Home, View
 from catalog.ledger import Row
 from catalog.schema import TABLES
 from catalog.settings import MaintenanceSettings
-from catalog.store import committing
 
 ASIDE = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")  # see files.replace and files.write_new
 INDEX_SUFFIXES = (".faiss", ".parquet")
@@ -95,7 +95,7 @@ class Collector:
         }  # fmt: skip
         if gone and not self.dry_run:
             for table in TABLES:
-                self._take_out(table, gone)
+                take_out(self.home, table, gone)
         reached = set().union(*(self.home.store.reached(table) for table in TABLES)) if gone else set()
         for batch, found in shards:
             if batch in gone and (self.dry_run or found.url not in reached):
@@ -108,17 +108,6 @@ class Collector:
             for found in files.listing(files.join(self.home.warehouse, "data", table))
             if (batch := found.url.rsplit("/", 2)[1]) != FOLDER
         ]
-
-    def _take_out(self, table: str, gone: set[str]) -> None:
-        """Take the files of batches out of a table; they are removed when no snapshot reaches them any more."""
-
-        def attempt() -> None:
-            iceberg = self.home.store.load(table)
-            held = [file.url for file in data_files(iceberg) if file.batches and file.batches <= gone]
-            if held:
-                self.home.store.swap(iceberg, held, [])
-
-        committing(attempt, f"table {table}")
 
     def _metadata(self, table: str) -> None:
         """Manifests, manifest lists and metadata of snapshots that are expired, or of commits that were lost."""

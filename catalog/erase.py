@@ -5,7 +5,7 @@ import json
 import os
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,7 +17,7 @@ from catalog import compact, failpoint, files, shards
 from catalog.errors import Corrupt
 from catalog.home import Home
 from catalog.keys import declared
-from catalog.schema import TABLES, Reason
+from catalog.schema import KEYS, TABLES, Reason
 from catalog.shards import filled
 from catalog.store import committing
 from catalog.warc import iterate_segment
@@ -164,21 +164,32 @@ def _write(url: str, rows: pa.Table) -> Moved:
     return shards.save(rows, folder, int(name.partition("-")[0])), rows.num_rows
 
 
+def take_out(home: Home, name: str, batches: Set[str]) -> bool:
+    """Take the files that hold rows of these batches alone out of a table; tell whether there were any.
+
+    They leave the key index first: whenever this is killed, that holds no file which its table does not.
+    """
+
+    def attempt() -> bool:
+        table = home.store.load(name)
+        held = [file.url for file in compact.data_files(table) if file.batches and file.batches <= batches]
+        if held:
+            if name in KEYS:
+                home.index.drop(name, held)
+            home.store.swap(table, held, [])
+        return bool(held)
+
+    return committing(attempt, f"table {name}")
+
+
 def discard(home: Home, batch_id: str) -> None:
     """Take an unpublished batch out of every table and off the disk; the next run makes it again.
 
     Hold the lease gate meanwhile, and let nobody else work on the batch.
     """
     for name in TABLES:
-
-        def attempt(name: str = name) -> None:
-            table = home.store.load(name)
-            held = [file.url for file in compact.data_files(table) if file.batches == {batch_id}]
-            if held:
-                home.store.swap(table, held, [])
-                home.store.expire_now(name)
-
-        committing(attempt, f"table {name}")
+        if take_out(home, name, {batch_id}):
+            home.store.expire_now(name)
         folder = files.join(home.warehouse, "data", name, batch_id)
         for found in files.list_names(folder):
             files.remove(files.join(folder, found))

@@ -59,6 +59,13 @@ class KeyIndex:
             for url in held.keys() - wanted:
                 self._drop(held[url])
 
+    def drop(self, table: str, urls: Iterable[str]) -> None:
+        """Forget these files of a table, those of them that are held."""
+        with self._store.sound(), self._store.transaction():
+            held = self._held(table)
+            for url in held.keys() & set(urls):
+                self._drop(held[url])
+
     def held(self, table: str) -> set[str]:
         """Return the URLs of the files that are indexed."""
         with self._store.sound():

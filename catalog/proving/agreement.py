@@ -50,15 +50,12 @@ def check_agreement(home: Home, tables: tuple[str, ...] = TOY_TABLES) -> None:
 
 
 def check_index(home: Home, table: str) -> None:
-    """Assert that point lookups through the key index find exactly the live rows.
-
-    It may hold files that left the table since: a lookup passes over those, and the next refresh drops them.
-    """
+    """Assert that point lookups through the key index find exactly the live rows."""
     view = home.view()
     column = ROW_ID[table]
     rows = view.read(table)
     assert canonical(view.lookup(table, column, rows[column].to_pylist())) == canonical(rows)
-    assert home.index.held(table) >= set(view.urls(table))
+    assert home.index.held(table) == set(view.urls(table))
 
 
 def finished_parts(warehouse: Path) -> dict[str, tuple[int, int]]:

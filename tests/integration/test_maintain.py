@@ -12,7 +12,7 @@ from catalog.compact import DataFile, choose, read_manifest
 from catalog.home import Home
 from catalog.lease import Lease
 from catalog.proving import drivers, toychain
-from catalog.proving.agreement import TOY_TABLES, check_agreement, live_rows
+from catalog.proving.agreement import TOY_TABLES, check_agreement, check_index, live_rows
 from catalog.proving.toychain import STAGES
 from catalog.settings import MaintenanceSettings
 
@@ -191,3 +191,16 @@ def test_only_small_files_of_whole_published_batches_are_chosen_and_large_ones_s
     assert choose(once, published, settings) == once[:2], "a large file waits until the small ones outweigh it"
     more = [file(300, "a"), file(200, "b"), file(400, "c d", large=True)]
     assert len(choose(more, published, settings)) == 3
+
+
+def test_the_key_index_holds_no_file_that_its_table_does_not(tmp_path: Path) -> None:
+    toychain.drive(tmp_path, range(1)).close()
+    assert drivers.run(drivers.drive, tmp_path, range(1, 2), "A", "table:1") == drivers.KILLED
+    with Home.open(toychain.make_config(tmp_path).catalog) as home:
+        for table in ("pages", "documents"):
+            check_index(home, table)  # which reads in what the dead driver had committed and not published
+        before = {table: set(home.view().urls(table)) for table in ("pages", "documents")}
+        maintain.maintain(home, AT_ONCE)
+        assert any(set(home.view().urls(table)) < urls for table, urls in before.items()), "nothing was taken out"
+        for table in before:
+            check_index(home, table)
