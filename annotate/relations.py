@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 NEGATIONS = frozenset({"neg", "ng"})  # the label in spaCy's English and Chinese models, and in its German ones
 # a token pattern's word, or the one before its first, that says it is not so, or not any more
 DENIALS = frozenset(("不", "未", "没", "没有", "并不", "并非", "不再", "从未", "非", "曾", "前", "原"))
-RUN = 2_000  # tokens
+RUN = 2_000  # tokens of a long text that are copied at once: many more or fewer cost more
 
 
 @dataclass(frozen=True, order=True)
@@ -69,9 +69,9 @@ class RelationFinder:
         """Return each related pair that no negation denies once per label, with the highest confidence, in order."""
         owner = {token.i: index for index, span in enumerate(entities) for token in span}
         best: dict[tuple[int, int, str], Relation] = {}
-        alone = _Alone(doc)
+        copies = _Copies(doc)
         for sentence, labels in _sentences(doc, entities):
-            for pattern, ends, tokens in self._matches(sentence, labels, alone):
+            for pattern, ends, tokens in self._matches(sentence, labels, copies):
                 head, tail = (owner.get(sentence.start + end) for end in ends)
                 if head is None or tail is None or head == tail or _apart(doc, entities[head], entities[tail]):
                     continue
@@ -84,7 +84,7 @@ class RelationFinder:
         return sorted(best.values())
 
     def _matches(
-        self, sentence: "Span", labels: Counter[str], alone: "_Alone"
+        self, sentence: "Span", labels: Counter[str], copies: "_Copies"
     ) -> Iterator[tuple[Pattern, tuple[int, int], Sequence[int]]]:
         """Yield each match's pattern, the places of its head and tail, and those of all its tokens."""
         surface: Any = self._surface(sentence, with_alignments=True) if len(self._surface) else ()
@@ -101,21 +101,21 @@ class RelationFinder:
             if not Counter(label for label in ends if label is not None) - labels
         ]
         if possible:
-            copy = alone.copy(sentence)
+            alone = copies.of(sentence)
             for matcher in possible:
-                for key, tokens in matcher(copy):
+                for key, tokens in matcher(alone):
                     pattern = self._patterns[key]
                     yield pattern, (tokens[_node(pattern, "head")], tokens[_node(pattern, "tail")]), tokens
 
 
-class _Alone:
+class _Copies:
     """Copies sentences of a text, in order: `Span.as_doc` reads the whole text each time, so long ones go in runs."""
 
     def __init__(self, doc: "Doc") -> None:
         self._doc = self._run = doc
         self._start, self._end = (0, len(doc)) if len(doc) <= RUN else (0, 0)
 
-    def copy(self, sentence: "Span") -> "Doc":
+    def of(self, sentence: "Span") -> "Doc":
         """Return a text of this sentence alone."""
         if sentence.end > self._end:
             self._start, self._end = sentence.start, max(sentence.end, min(sentence.start + RUN, len(self._doc)))

@@ -65,10 +65,10 @@ class _DurableStream:
         self.close()
 
 
-class _DurableFile:
-    """A pyiceberg output file whose stream is durable once closed; everything else is PyArrow's."""
+class _File:
+    """A local file of pyiceberg's: what is not defined below is PyArrow's."""
 
-    def __init__(self, inner: OutputFile, path: Path) -> None:
+    def __init__(self, inner: InputFile | OutputFile, path: Path) -> None:
         self._inner = inner
         self._path = path
 
@@ -77,6 +77,10 @@ class _DurableFile:
 
     def __len__(self) -> int:
         return len(self._inner)
+
+
+class _DurableFile(_File):
+    """An output file whose stream is durable once closed."""
 
     def create(self, overwrite: bool = False) -> OutputStream:
         """Open for writing; raise FileExistsError unless `overwrite`."""
@@ -85,18 +89,8 @@ class _DurableFile:
         return _DurableStream(self._path)
 
 
-class _CheckedFile:
-    """A pyiceberg input file whose bytes are checked before anything is made of them; everything else is PyArrow's."""
-
-    def __init__(self, inner: InputFile, path: Path) -> None:
-        self._inner = inner
-        self._path = path
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-    def __len__(self) -> int:
-        return len(self._inner)
+class _CheckedFile(_File):
+    """An input file whose bytes are checked before anything is made of them."""
 
     def open(self, seekable: bool = True) -> InputStream:
         """Read the file whole; raise Corrupt if it is damaged."""
