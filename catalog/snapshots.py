@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Counts = dict[str, int]
 SHOWN = ("pages", "documents", "examples")  # tables with a column of their own in the list; --json has all
+WIDE = 110  # columns of a terminal that has room for them
 
 
 def resolve(state: State, name: str) -> int:
@@ -171,12 +172,13 @@ def render_list(result: dict[str, Any], console: "Console") -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("seq", "time", "what", "batches", *SHOWN, "all rows", "tags", box=None, header_style="bold")
+    shown = SHOWN if console.width >= WIDE else ()  # else the words of a change would stand below each other
+    table = Table("seq", "time", "what", "batches", *shown, "all rows", "tags", box=None, header_style="bold")
     for column in table.columns:
         column.no_wrap = column.header == "time"
         column.justify = "left" if column.header in ("time", "what", "tags") else "right"
     for item in result["snapshots"]:
-        counts = [item["batches"], *(item["rows"].get(name, 0) for name in SHOWN), sum(item["rows"].values())]
+        counts = [item["batches"], *(item["rows"].get(name, 0) for name in shown), sum(item["rows"].values())]
         cells = (str(item["seq"]), item["time"][:16].replace("T", " "), item["change"], *(f"{n:,}" for n in counts))
         table.add_row(*(escape(cell) for cell in (*cells, ", ".join(item["tags"]))))
     console.print(table)

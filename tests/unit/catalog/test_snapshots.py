@@ -53,9 +53,9 @@ def home(built: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
     shutil.copytree(built.with_name("copy"), built)
 
 
-def shown(render: object, result: dict) -> str:
+def shown(render: object, result: dict, width: int = 160) -> str:
     sink = io.StringIO()
-    render(result, Console(file=sink, width=160))  # type: ignore[operator]
+    render(result, Console(file=sink, width=width))  # type: ignore[operator]
     json.dumps(result)
     return sink.getvalue()
 
@@ -167,6 +167,8 @@ def test_the_list_tells_what_each_snapshot_changed(home: Home) -> None:
     tagged = next(item for item in snapshots.snapshots(home, 99)["snapshots"] if item["tags"])
     assert (tagged["seq"], tagged["tags"]) == (good, ["good"])
     assert "more" in shown(snapshots.render_list, result)
+    assert "documents" in shown(snapshots.render_list, result)
+    assert f"revoke 7 batches (back to {good})" in shown(snapshots.render_list, result, 80), "words below each other"
 
 
 def test_tags_are_moved_only_when_asked_and_unknown_names_say_what_there_is(home: Home) -> None:
